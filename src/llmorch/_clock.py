@@ -1,0 +1,37 @@
+"""The only place that reads the wall clock or sleeps."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["from_us", "monotonic", "now_us", "seconds", "sleep"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def now_us() -> int:
+    """Microseconds of UTC since 1970."""
+    return time.time_ns() // 1000
+
+
+def from_us(us: int) -> datetime:
+    """The moment as an aware datetime, exact to the microsecond."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def monotonic() -> float:
+    """Seconds on a clock that never goes back; its zero has no meaning."""
+    return time.perf_counter()
+
+
+def seconds(span: float | timedelta | None) -> float | None:
+    """A span given as seconds or timedelta, as seconds; None stays None."""
+    return span.total_seconds() if isinstance(span, timedelta) else span
+
+
+async def sleep(duration_s: float) -> None:
+    """Wait on the running loop's own clock, so that tests may advance it."""
+    import anyio
+
+    await anyio.sleep(duration_s)

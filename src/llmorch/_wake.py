@@ -1,0 +1,211 @@
+"""The async backend: the only file that knows whether asyncio or trio runs.
+
+anyio covers tasks, timeouts and locks. What stands here it does not cover: the identity of the running loop, a wake-up
+from another thread that survives the end of the loop, a background task outside any task group, and cleanup when the
+loop ends. trio is imported only where it is already running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from typing import Any, Literal, Protocol, TypeVarTuple
+
+__all__ = ["BackgroundTask", "Waker", "at_loop_end", "backend", "clock", "spawn", "token"]
+
+Ts = TypeVarTuple("Ts")
+
+_log = logging.getLogger("llmorch")
+_tasks: set[asyncio.Task[None]] = set()  # the loop keeps only weak references to its tasks
+_parked: dict[object, AsyncGenerator[None, None]] = {}  # the loop keeps only weak references to its generators
+
+
+def backend() -> Literal["asyncio", "trio"]:
+    """Which backend runs the calling task.
+
+    Raises:
+        RuntimeError: No loop is running.
+    """
+    if _in_trio():
+        return "trio"
+    asyncio.get_running_loop()
+    return "asyncio"
+
+
+def _in_trio() -> bool:
+    trio = sys.modules.get("trio")  # if nobody imported trio, it does not run
+    return trio is not None and trio.lowlevel.in_trio_run()
+
+
+def token() -> Hashable:
+    """The identity of the running loop: equal while it lives, different for every other loop.
+
+    Raises:
+        RuntimeError: No loop is running.
+    """
+    if _in_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token()
+    return asyncio.get_running_loop()
+
+
+def clock() -> Callable[[], float]:
+    """The running loop's clock, in seconds: deadlines of cancel scopes are counted by it."""
+    if _in_trio():
+        import trio
+
+        return trio.current_time
+    return asyncio.get_running_loop().time
+
+
+class BackgroundTask(Protocol):
+    """A task started by `spawn`."""
+
+    def cancel(self) -> None:
+        """Ask it to stop; harmless when it has ended. Call it on the task's own loop."""
+        ...
+
+
+class _TrioTask:
+    __slots__ = ("scope",)
+
+    def __init__(self) -> None:
+        import trio
+
+        self.scope = trio.CancelScope()
+
+    def cancel(self) -> None:
+        self.scope.cancel()
+
+
+class _AsyncioTask:
+    __slots__ = ("task",)
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+
+    def cancel(self) -> None:
+        self.task.cancel()
+
+
+def spawn(function: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> BackgroundTask:
+    """Start a coroutine function as a task of the running loop, outside every task group.
+
+    Nobody waits for it: what it raises is logged. It ends with its loop at the latest.
+
+    Returns:
+        A handle that can cancel it.
+    """
+    if _in_trio():
+        import trio
+
+        handle = _TrioTask()
+        trio.lowlevel.spawn_system_task(_guarded_in_scope, handle.scope, function, args)
+        return handle
+    task = asyncio.get_running_loop().create_task(_guarded(function, args))
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return _AsyncioTask(task)
+
+
+async def _guarded(function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+    try:
+        await function(*args)
+    except Exception:  # nobody awaits this task, and an error in a trio system task would end the whole program
+        _log.exception("a background task of llmorch failed")
+
+
+async def _guarded_in_scope(
+    scope: contextlib.AbstractContextManager[object],
+    function: Callable[..., Awaitable[object]],
+    args: tuple[object, ...],
+) -> None:
+    with scope:
+        await _guarded(function, args)
+
+
+class Waker:
+    """Wakes a task of the loop it was made on, from any thread.
+
+    Wakes between two waits count as one. Waking after the loop has ended does nothing.
+
+    Example:
+        >>> import anyio
+        >>> async def main():
+        ...     waker = Waker()
+        ...     await anyio.to_thread.run_sync(waker.wake)
+        ...     await waker.wait()
+        ...     return "woken"
+        >>> anyio.run(main)
+        'woken'
+    """
+
+    __slots__ = ("_event", "_post", "_posted")
+
+    def __init__(self) -> None:
+        self._posted = False
+        self._event: Any = None  # an Event of either backend
+        if _in_trio():
+            import trio
+
+            self._event = trio.Event()
+            self._post: Callable[[Callable[[], None]], object] = trio.lowlevel.current_trio_token().run_sync_soon
+        else:
+            self._event = asyncio.Event()
+            self._post = asyncio.get_running_loop().call_soon_threadsafe
+
+    def wake(self) -> None:
+        """Let the waiting task go on, or the next `wait` return at once."""
+        if self._posted:
+            return
+        self._posted = True
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            self._post(self._set)
+
+    def _set(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait until somebody called `wake` since the last `wait` returned."""
+        await self._event.wait()
+        # A wake that comes before the last line is taken for this one: its news is there when the caller looks.
+        self._event = type(self._event)()
+        self._posted = False
+
+
+def at_loop_end(cleanup: Callable[[], Awaitable[object]]) -> Callable[[], None]:
+    """Run a cleanup when the running loop shuts down.
+
+    asyncio and trio both close async generators that are still open at their end; one is parked here for the cleanup.
+    What the cleanup raises is logged. It has two seconds.
+
+    Returns:
+        A function that calls it off.
+    """
+    key = object()
+    parked = _parked[key] = _park(key, cleanup)
+    with contextlib.suppress(StopIteration):
+        parked.asend(None).send(None)  # nothing suspends before the yield, so one step parks it without a task
+    return lambda: _call_off(key)
+
+
+async def _park(key: object, cleanup: Callable[[], Awaitable[object]]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        if _parked.pop(key, None) is not None:
+            import anyio
+
+            with anyio.move_on_after(2, shield=True):
+                await _guarded(cleanup, ())
+
+
+def _call_off(key: object) -> None:
+    parked = _parked.pop(key, None)
+    if parked is not None:
+        with contextlib.suppress(StopIteration):
+            parked.aclose().send(None)  # it finds itself gone, suspends nowhere, and ends

@@ -1,0 +1,121 @@
+"""Models by id: their providers, capabilities and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from .config.environment import MODEL_VARIABLE, default_model
+from .credentials import EnvironmentCredentials
+from .models.usage import Usage
+from .planner.catalog import ResolvedModel
+from .ports import CredentialSource, Provider
+from .pricing import Price, cost, price_of
+from .providers import registry
+
+__all__ = ["ModelCatalog"]
+
+
+class ModelCatalog:
+    """Finds models for the planner and providers for the engine.
+
+    Args:
+        providers: Those made by the caller; the rest come from the registry by name.
+        model: The default model's id.
+        prices: Model id -> price, before the bundled table.
+        credentials: Where keys of providers from the registry come from; default the environment.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider] | Mapping[str, Provider] = (),
+        *,
+        model: str | None = None,
+        prices: Mapping[str, Price] | None = None,
+        credentials: CredentialSource | None = None,
+    ) -> None:
+        named = providers if isinstance(providers, Mapping) else {provider.name: provider for provider in providers}
+        self.model = model
+        self._providers: dict[str, Provider] = dict(named)
+        self._prices = dict(prices or {})
+        self._credentials = credentials or EnvironmentCredentials()
+        self._resolved: dict[str, ResolvedModel] = {}
+        for provider in self._providers.values():
+            self._introduce(provider)
+
+    def _introduce(self, provider: Provider) -> None:
+        use: Any = getattr(provider, "use_credentials", None)  # Any: an optional method of the port
+        if use is not None:
+            use(self._credentials)
+
+    def resolve(self, model: str | None) -> ResolvedModel:
+        """The model of that id, or the default for None.
+
+        Raises:
+            LookupError: No default, no such provider, or no key for it; the text says what to do.
+        """
+        wanted = model or self.model or default_model()
+        if wanted is None:
+            raise LookupError(self._no_model())
+        found = self._resolved.get(wanted)
+        if found is None:
+            found = self._resolved[wanted] = self._looked_up(wanted)
+        return found
+
+    def _looked_up(self, wanted: str) -> ResolvedModel:
+        name, colon, model = wanted.partition(":")
+        if not colon or not name or not model:
+            raise LookupError(f"{wanted!r} is no model id; write 'provider:model', such as 'openai:gpt-5-mini'")
+        provider = self.provider(name)
+        missing: Any = getattr(provider, "missing_credential", None)  # Any: an optional method of the port
+        variable = missing() if missing is not None else None
+        if variable is not None:
+            raise LookupError(
+                f"{wanted!r} needs a key: set {variable}, or pass Orchestrator(providers=[...]) a provider with api_key="
+            )
+        price = self._prices.get(wanted) or price_of(name, model)
+        return ResolvedModel(wanted, name, model, provider.capabilities(model), price)
+
+    def _no_model(self) -> str:
+        ready = [name for name in registry.names() if name != "offline" and self._has_key(name)]
+        keys = f"providers whose keys are set: {', '.join(ready)}" if ready else "no provider's key is set"
+        return (
+            f"no model is named; give the payload model='provider:model', Orchestrator(model=...) or {MODEL_VARIABLE} "
+            f"({keys}; 'offline:auto' needs none and is no LLM)"
+        )
+
+    def _has_key(self, name: str) -> bool:
+        provider: Any = self.provider(name)
+        missing = getattr(provider, "missing_credential", None)
+        return missing is None or missing() is None
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name, made from the registry when it is first asked for.
+
+        Raises:
+            LookupError: There is none.
+        """
+        found = self._providers.get(name)
+        if found is None:
+            found = registry.create(name)
+            self._introduce(found)
+            self._providers[name] = found
+        return found
+
+    def cost(self, model: ResolvedModel, usage: Usage) -> Decimal | None:
+        """US dollars for this usage, or None when the price is unknown."""
+        return cost(
+            model.price,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+        )
+
+    async def aclose(self) -> None:
+        """Close every provider that can be closed."""
+        for provider in self._providers.values():
+            close: Any = getattr(provider, "aclose", None)  # Any: an optional method of the port
+            if close is not None:
+                await close()

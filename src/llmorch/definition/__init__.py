@@ -1,0 +1,1 @@
+"""What a workflow is once frozen: steps, their actions, and the references between them."""

@@ -1,0 +1,378 @@
+"""The document form of a workflow: what is saved to files, recorded with runs and hashed.
+
+```yaml
+llmorch: 1
+name: article-to-post
+description: ...
+on_error: fail | skip
+inputs:
+  audience: {type: str, default: engineers, description: ..., untrusted: true}
+steps:
+  - name: facts
+    payload: {name: extract, blocks: [...], model: "openai:gpt-5-mini", output: {python: "app.models:Facts"}}
+    # or  function: {python: "app.steps:count"}
+    # or  workflow: {name: ..., inputs: ..., steps: [...], output: ...}
+    bind: {title: {from: facts.title}, style: plain}
+    when: "facts.title != ''"
+    after: [other]
+    on_error: fail | skip | {default: ...}
+    timeout: 60
+    on_unknown: retry | fail
+    map: {concurrency: 8}
+output: {from: facts}
+```
+
+The forms of bindings stand in `document_binding.py`, those of types in `document_type.py`. Reading a document imports
+nothing: functions and types are looked up by address in the `code` that the caller hands in. Names are edges in a
+document too, so `bind` may leave out what has the name of a step or input; but a document implies no inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from .._json import sha256
+from ..errors import ValueRefused, WorkflowInvalid
+from ..models.policy import Default
+from ..models.values import Data, to_data
+from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from .document_binding import binding_from, binding_to, ref_from
+from .document_payload import payload_from, payload_to
+from .document_read import Reader
+from .document_type import is_portable_type, type_from, type_to
+from .functions import function_action
+from .node import Binding, Ref
+from .wiring import Draft, DraftStep, wire
+from .workflow import Condition, InputSpec, MapRule, OnError, StepDef, WorkflowDef, plain_name
+
+__all__ = [
+    "FORMAT",
+    "definition_sha",
+    "from_document",
+    "from_yaml",
+    "is_portable",
+    "to_document",
+    "to_yaml",
+    "unportable",
+]
+
+FORMAT = 1
+_MOST_STEPS = 2_000
+_MOST_DEEP = 16
+_TOP = ("llmorch", "name", "description", "on_error", "inputs", "steps", "output")
+_INPUT = ("type", "default", "description", "untrusted")
+_ACTIONS = ("payload", "function", "workflow")
+_STEP = ("name", *_ACTIONS, "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def to_document(definition: WorkflowDef) -> dict[str, Data]:
+    """The workflow as plain data; implied inputs are written as declared ones. What has its default is left out."""
+    return {"llmorch": FORMAT, **_workflow_to(definition)}
+
+
+def _workflow_to(definition: WorkflowDef) -> dict[str, Data]:
+    written: dict[str, Data] = {"name": definition.name}
+    if definition.description:
+        written["description"] = definition.description
+    if definition.on_error != "fail":
+        written["on_error"] = definition.on_error
+    if definition.inputs:
+        written["inputs"] = {name: _input_to(spec) for name, spec in definition.inputs.items()}
+    written["steps"] = [_step_to(step) for step in definition.steps]
+    if definition.output is not None:
+        written["output"] = binding_to(definition.output)
+    return written
+
+
+def _input_to(spec: InputSpec) -> dict[str, Data]:
+    written: dict[str, Data] = {}
+    if spec.type is not Any:
+        written["type"] = type_to(spec.type)
+    if not spec.is_required:
+        written["default"] = to_data(spec.default)
+    if spec.description:
+        written["description"] = spec.description
+    if spec.untrusted:
+        written["untrusted"] = True
+    return written
+
+
+def _step_to(step: StepDef) -> dict[str, Data]:
+    written: dict[str, Data] = {"name": step.name, **_action_to(step.action)}
+    bindings = {**step.bindings, **dict(_only_in_condition(step))}
+    if bindings:
+        written["bind"] = {name: binding_to(binding) for name, binding in bindings.items()}
+    if step.when is not None:
+        written["when"] = _condition_to(step.when)
+    if step.after:
+        written["after"] = list(step.after)
+    if step.on_error is not None:
+        written["on_error"] = _policy_to(step.on_error)
+    if step.timeout is not None:
+        written["timeout"] = step.timeout
+    if step.on_unknown != "retry":
+        written["on_unknown"] = step.on_unknown
+    if step.map is not None:
+        written["map"] = {} if step.map.concurrency is None else {"concurrency": step.map.concurrency}
+    return written
+
+
+def _only_in_condition(step: StepDef) -> Iterator[tuple[str, Binding]]:
+    """What only `when` reads and is bound to something else than the step or input of that name."""
+    if step.when is None or step.when.expression is None:
+        return
+    bound = {plain_name(name) for name in step.bindings}
+    for name, binding in step.when.bindings.items():
+        is_lookup = isinstance(binding, Ref) and not binding.path and plain_name(binding.source) == name
+        if name not in bound and not is_lookup:
+            yield name, binding
+
+
+def _action_to(action: ActionDef) -> dict[str, Data]:
+    match action:
+        case PayloadAction(payload=payload):
+            return {"payload": payload_to(payload)}
+        case FunctionAction():
+            return {"function": {"python": action.address}}
+        case WorkflowAction(definition=inner):
+            return {"workflow": _workflow_to(inner)}
+
+
+def _condition_to(when: Condition) -> Data:
+    return when.expression if when.expression is not None else binding_to(when.bindings[""])
+
+
+def _policy_to(policy: OnError) -> Data:
+    return {"default": to_data(policy.value)} if isinstance(policy, Default) else policy
+
+
+def definition_sha(definition: WorkflowDef) -> str:
+    """Hash of the document; worked out once. The source of functions is no part of it."""
+    found = definition.memo.get("sha")
+    if found is None:
+        found = definition.memo["sha"] = sha256(to_document(definition))
+    return cast("str", found)
+
+
+def is_portable(definition: WorkflowDef) -> bool:
+    """Whether another process can find all code of the workflow by its address; worked out once."""
+    found = definition.memo.get("portable")
+    if found is None:
+        found = definition.memo["portable"] = next(unportable(definition), None) is None
+    return cast("bool", found)
+
+
+def unportable(definition: WorkflowDef) -> Iterator[str]:
+    """A sentence for each function and type that no other process can find: lambdas, closures, `__main__`."""
+    passed: set[int] = set()
+    for name, spec in definition.inputs.items():
+        if spec.type is not Any and not is_portable_type(spec.type):
+            yield f"the type of input {name!r} of {definition.name!r} is defined inside a function or in __main__"
+    for step in definition.steps:
+        match step.action:
+            case FunctionAction() as action:
+                if id(action) not in passed and not action.is_portable:
+                    where = f"step {step.name!r} of {definition.name!r}"
+                    yield f"{where} runs {action.address}; define it at the top of a module"
+                else:
+                    passed.add(id(action))
+            case PayloadAction(payload=payload):
+                if payload.output is not str and not is_portable_type(payload.output):
+                    yield f"the output of step {step.name!r} of {definition.name!r} is no type of a module's top"
+            case WorkflowAction(definition=inner):
+                yield from unportable(inner)
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def from_document(document: Mapping[str, Data], *, code: Mapping[str, object] | None = None) -> WorkflowDef:
+    """The workflow that a document describes.
+
+    Args:
+        code: Address (`module:qualname`) -> function or type. Nothing is imported.
+
+    Raises:
+        WorkflowInvalid: Every fault of the document: unknown keys, wrong shapes, names that nothing has.
+        CodeMissing: A function or type is not in `code`.
+    """
+    try:
+        plain = to_data(document, where="the document")
+    except ValueRefused as error:
+        raise WorkflowInvalid(error.message) from error
+    reader = Reader(code or {})
+    version = plain.get("llmorch", FORMAT) if isinstance(plain, dict) else FORMAT
+    if version != FORMAT:
+        raise WorkflowInvalid(f"the document has format {version!r}; this version reads llmorch: {FORMAT}")
+    definition = _workflow_from(reader, plain, "", 1)
+    reader.finish(definition.name if definition is not None else "")
+    assert definition is not None
+    return definition
+
+
+def _workflow_from(reader: Reader, given: Data, at: str, depth: int) -> WorkflowDef | None:
+    fields = reader.mapping(given, at, known=_TOP if depth == 1 else _TOP[1:], required=("name", "steps"))
+    if fields is None:
+        return None
+    if depth > _MOST_DEEP:
+        reader.fault(at, f"workflows are nested more than {_MOST_DEEP} deep")
+        return None
+    draft = Draft(name=reader.text(fields.get("name"), f"{at}name"), owner=None)
+    draft.description = reader.text(fields.get("description", ""), f"{at}description")
+    draft.on_error = reader.choice(fields.get("on_error", "fail"), f"{at}on_error", "fail", "skip")
+    inputs = reader.mapping(fields.get("inputs", {}), f"{at}inputs") or {}
+    outer, reader.names = reader.names, _names_in(inputs, fields.get("steps"))
+    draft.inputs = {name: _input_from(reader, spec, f"{at}inputs.{name}") for name, spec in inputs.items()}
+    for index, item in enumerate(reader.sequence(fields.get("steps"), f"{at}steps")):
+        step = _step_from(reader, item, f"{at}steps[{index}]", depth)
+        if step is not None:
+            draft.steps.append(step)
+    if "output" in fields:
+        draft.output = binding_from(reader, fields["output"], f"{at}output")
+    reader.names = outer
+    if reader.faults:
+        return None
+    definition, faults = wire(draft)
+    for fault in faults:
+        reader.fault(at.rstrip("."), fault)
+    for name, spec in definition.inputs.items():
+        if spec.implied:
+            reader.fault(at.rstrip("."), f"{name!r} is read, but is no step or input; declare it under inputs")
+    return definition
+
+
+def _names_in(inputs: Mapping[str, Data], steps: Data) -> dict[str, str]:
+    """What a template may name: spelling -> name."""
+    named = [*inputs]
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, dict):
+            payload = step.get("payload")
+            named.append(str(step.get("name", payload.get("name") if isinstance(payload, dict) else "")))
+    return {plain_name(name): name for name in named}
+
+
+def _input_from(reader: Reader, given: Data, at: str) -> InputSpec:
+    fields = reader.mapping({} if given is None else given, at, known=_INPUT) or {}
+    return InputSpec(
+        type=type_from(reader, fields["type"], f"{at}.type") if "type" in fields else Any,
+        default=fields.get("default", ...),
+        description=reader.text(fields.get("description", ""), f"{at}.description"),
+        untrusted=reader.flag(fields.get("untrusted", False), f"{at}.untrusted"),
+    )
+
+
+def _step_from(reader: Reader, given: Data, at: str, depth: int) -> DraftStep | None:
+    fields = reader.mapping(given, at, known=_STEP)
+    if fields is None:
+        return None
+    action = _action_from(reader, fields, at, depth)
+    own = action.payload.name if isinstance(action, PayloadAction) else None
+    name = reader.text(fields.get("name", own), f"{at}.name")
+    bind = reader.mapping(fields.get("bind", {}), f"{at}.bind") or {}
+    after = reader.sequence(fields.get("after", []), f"{at}.after")
+    bindings = {key: binding_from(reader, value, f"{at}.bind.{key}") for key, value in bind.items()}
+    if action is None:
+        return None
+    return DraftStep(
+        name=name,
+        action=action,
+        bindings=bindings,
+        when=_condition_from(reader, fields.get("when"), f"{at}.when"),
+        after=tuple(reader.text(item, f"{at}.after") for item in after),
+        on_error=_policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
+        timeout=reader.number(fields.get("timeout"), f"{at}.timeout"),
+        on_unknown=reader.choice(fields.get("on_unknown", "retry"), f"{at}.on_unknown", "retry", "fail"),
+        map=_map_from(reader, fields["map"], f"{at}.map") if "map" in fields else None,
+    )
+
+
+def _action_from(reader: Reader, fields: Mapping[str, Data], at: str, depth: int) -> ActionDef | None:
+    kinds = [kind for kind in _ACTIONS if kind in fields]
+    if len(kinds) != 1:
+        reader.fault(at, f"a step has exactly one of {', '.join(_ACTIONS)}; this has {' and '.join(kinds) or 'none'}")
+        return None
+    given, at = fields[kinds[0]], f"{at}.{kinds[0]}"
+    match kinds[0]:
+        case "payload":
+            payload = payload_from(reader, given, at)
+            return None if payload is None else PayloadAction(payload)
+        case "workflow":
+            inner = _workflow_from(reader, given, f"{at}.", depth + 1)
+            return None if inner is None else WorkflowAction(inner)
+        case _:
+            found = reader.code_at(given, at)
+            if found is None:
+                return None
+            if not callable(found):
+                reader.fault(at, f"{given['python']} is {type(found).__name__}, not a function")
+                return None
+            try:
+                return function_action(found)
+            except TypeError as error:
+                reader.fault(at, str(error))
+                return None
+
+
+def _condition_from(reader: Reader, given: Data, at: str) -> str | Ref[Any] | None:
+    if given is None or isinstance(given, str):
+        return given
+    fields = reader.mapping(given, at, known=("from",), required=("from",))
+    return None if fields is None else ref_from(reader, fields.get("from"), at)
+
+
+def _policy_from(reader: Reader, given: Data, at: str) -> OnError | None:
+    if given is None:
+        return None
+    if isinstance(given, dict):
+        fields = reader.mapping(given, at, known=("default",), required=("default",))
+        return None if fields is None else Default(fields.get("default"))
+    word: OnError = reader.choice(given, at, "fail", "skip")
+    return word
+
+
+def _map_from(reader: Reader, given: Data, at: str) -> MapRule:
+    fields = reader.mapping({} if given is None else given, at, known=("concurrency",)) or {}
+    return MapRule(reader.integer(fields.get("concurrency"), f"{at}.concurrency"))
+
+
+# YAML ----------------------------------------------------------------------------------------------------------------
+
+
+def to_yaml(definition: WorkflowDef) -> str:
+    """The document as YAML text."""
+    from .._yaml import dumps
+
+    return dumps(to_document(definition))
+
+
+def from_yaml(text: str, *, code: Mapping[str, object] | None = None, max_steps: int = _MOST_STEPS) -> WorkflowDef:
+    """The workflow that YAML text describes; see `from_document`.
+
+    Args:
+        max_steps: More steps than this, nested ones included, are refused.
+
+    Raises:
+        WorkflowInvalid: The text is no YAML (with line and column), no workflow, or too large.
+        CodeMissing: A function or type is not in `code`.
+    """
+    from .._yaml import loads
+
+    try:
+        document = loads(text)
+    except ValueError as error:
+        raise WorkflowInvalid(f"the text is no YAML document: {error}") from error
+    count = _steps_in(document, 0)
+    if count > max_steps:
+        raise WorkflowInvalid(f"the document has {count} steps; at most {max_steps} are read (raise max_steps=)")
+    return from_document(document, code=code)
+
+
+def _steps_in(document: Data, depth: int) -> int:
+    steps = document.get("steps") if isinstance(document, dict) else None
+    if not isinstance(steps, list) or depth > _MOST_DEEP:
+        return 0
+    return sum(1 + _steps_in(step.get("workflow") if isinstance(step, dict) else None, depth + 1) for step in steps)

@@ -1,0 +1,103 @@
+"""Payloads in documents: their own field names; what has its default is left out, a plain user block is just text."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
+
+from .._clock import seconds
+from ..errors import LLMOrchError
+from ..models.block import Block
+from ..models.message import Message
+from ..models.payload import Payload
+from ..models.policy import Retry
+from ..models.values import Data, to_data
+from .document_read import Reader
+from .document_type import type_from, type_to
+
+__all__ = ["payload_from", "payload_to"]
+
+_KNOWN: Final = tuple(Payload.model_fields)
+
+
+def payload_to(payload: Payload[Any]) -> dict[str, Data]:
+    """The payload as it stands in a document."""
+    written: dict[str, Data] = {}
+    for name, value in _changed(payload).items():
+        match name:
+            case "blocks":
+                written[name] = [_block_to(block, index) for index, block in enumerate(payload.blocks, 1)]
+            case "output":
+                written[name] = type_to(value)
+            case "timeout":
+                written[name] = seconds(payload.timeout)
+            case "history":
+                written[name] = [_model_to(message) for message in payload.history]
+            case "retry":
+                written[name] = {} if payload.retry is None else _model_to(payload.retry)
+            case _:
+                written[name] = to_data(value)
+    return written
+
+
+def _changed(value: BaseModel) -> dict[str, object]:
+    """Fields that differ from their default, in declared order."""
+    changed: dict[str, object] = {}
+    for name, field in type(value).model_fields.items():
+        given = getattr(value, name)
+        if field.default is PydanticUndefined or given != field.default:
+            changed[name] = given
+    return changed
+
+
+def _model_to(value: BaseModel) -> dict[str, Data]:
+    return {name: to_data(given) for name, given in _changed(value).items()}
+
+
+def _block_to(block: Block, index: int) -> Data:
+    written = _model_to(block)
+    return block.text if written == {"name": f"block-{index}", "text": block.text} else written
+
+
+def payload_from(reader: Reader, given: Data, at: str) -> Payload[Any] | None:
+    """The payload that stands in a document, or None with faults."""
+    fields = reader.mapping(given, at, known=_KNOWN, required=("name",))
+    if fields is None or fields.keys() - set(_KNOWN):
+        return None
+    before = len(reader.faults)
+    made: dict[str, Any] = dict(fields)  # Any: each field's own type
+    if "output" in fields:
+        made["output"] = type_from(reader, fields["output"], f"{at}.output")
+    if "retry" in fields and fields["retry"] is not None:
+        made["retry"] = _made(reader, Retry, fields["retry"], f"{at}.retry")
+    if "blocks" in fields:
+        blocks = reader.sequence(fields["blocks"], f"{at}.blocks")
+        made["blocks"] = [
+            _made(reader, Block, {"name": f"block-{index}", "text": block} if isinstance(block, str) else block,
+                  f"{at}.blocks[{index - 1}]")
+            for index, block in enumerate(blocks, 1)
+        ]  # fmt: skip
+    if "history" in fields:
+        history = reader.sequence(fields["history"], f"{at}.history")
+        made["history"] = [
+            _made(reader, Message, message, f"{at}.history[{index}]") for index, message in enumerate(history)
+        ]
+    return _made(reader, Payload, made, at) if len(reader.faults) == before else None
+
+
+def _made(reader: Reader, kind: type[Any], fields: Data, at: str) -> Any:  # Any: an instance of `kind`, or None
+    """An instance of a value class; what it refuses becomes faults."""
+    known = reader.mapping(fields, at, known=tuple(kind.model_fields))
+    if known is None or known.keys() - kind.model_fields.keys():
+        return None
+    try:
+        return kind.model_validate(known)
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_context=False):
+            spot = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])
+            reader.fault(at + spot, item["msg"])
+    except (LLMOrchError, TypeError, ValueError) as error:
+        reader.fault(at, str(error))
+    return None

@@ -1,0 +1,189 @@
+"""Fingerprints: a hash of everything that determines a step's result, the same in every process and on every machine.
+
+A fingerprint is the sha256 of canonical JSON (keys sorted, no spaces, ASCII), in hex. What is unset is left out, so a
+field added later changes no fingerprint of a step that does not use it.
+
+- A payload: rendered messages, model id as written, settings, extra fields, output schema, tools.
+- A function: module, qualified name, source (or `version=`) with what it closes over, and the arguments.
+- A workflow: its document, the code it names, and its inputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from .._json import sha256
+from ..errors import ValueRefused
+from ..models.message import Message
+from ..models.settings import Settings
+from ..models.values import Data, to_data
+from ..requests import ToolSpec
+from .actions import FunctionAction, PayloadAction, WorkflowAction
+from .workflow import WorkflowDef
+
+__all__ = ["code_of", "function_fingerprint", "payload_fingerprint", "workflow_fingerprint"]
+
+# What may be read without effect; dumping an iterator, for one, would use it up.
+_DATA = (
+    type(None), bool, int, float, str, list, tuple, dict, set, frozenset,
+    BaseModel, Enum, Decimal, date, time, timedelta, UUID,
+)  # fmt: skip
+
+
+def payload_fingerprint(
+    messages: Iterable[Message],
+    model: str,
+    *,
+    settings: Settings,
+    extra: Mapping[str, Data] | None = None,
+    output_schema: Mapping[str, Data] | None = None,
+    tools: Sequence[ToolSpec] = (),
+) -> str:
+    """Fingerprint of one call.
+
+    Args:
+        messages: The prompt as it would be sent.
+        model: The id as written, such as `openai:gpt-5-mini`; a server's address does not count.
+        output_schema: JSON schema of the answer; None for text.
+    """
+    body: dict[str, Data] = {"kind": "payload", "messages": [_message(message) for message in messages], "model": model}
+    given = settings.given()
+    if given:
+        body["settings"] = given
+    if extra:
+        body["extra"] = to_data(extra, where="extra")
+    if output_schema is not None:
+        body["output"] = to_data(output_schema, where="output schema")
+    if tools:
+        body["tools"] = [[tool.name, tool.description, to_data(tool.schema, where="tool schema")] for tool in tools]
+    return sha256(body)
+
+
+def _message(message: Message) -> Data:
+    if isinstance(message.content, str) and not message.tool_calls and message.tool_call_id is None:
+        return [message.role, message.content]
+    return message.model_dump(mode="json")
+
+
+def function_fingerprint(action: FunctionAction, arguments: Mapping[str, Data]) -> str:
+    """Fingerprint of one run of a function step.
+
+    The function's source counts without its indentation, as do the values it closes over and its defaults as far as
+    they are data. Globals and other functions that it calls do not: `@step(version=...)` stands for all of it.
+    """
+    return sha256({"kind": "function", "code": _action_code(action), "arguments": dict(arguments)})
+
+
+def workflow_fingerprint(
+    document: Mapping[str, Data], inputs: Mapping[str, Data], *, code: Mapping[str, str] | None = None
+) -> str:
+    """Fingerprint of one run of a nested workflow.
+
+    Args:
+        document: As `to_document` writes it.
+        code: As `code_of` gives it; without it a changed function leaves the fingerprint as it was.
+    """
+    body: dict[str, Data] = {"kind": "workflow", "definition": document, "inputs": dict(inputs)}
+    if code:
+        body["code"] = dict(code)
+    return sha256(body)
+
+
+def code_of(definition: WorkflowDef) -> Mapping[str, str]:
+    """Path of each function step, at any depth -> hash of its code; worked out once."""
+    found = definition.memo.get("code")
+    if found is None:
+        found = definition.memo["code"] = dict(_codes(definition, ""))
+    return dict(found)
+
+
+def _codes(definition: WorkflowDef, prefix: str) -> Iterable[tuple[str, str]]:
+    for step in definition.steps:
+        match step.action:
+            case FunctionAction():
+                yield prefix + step.name, sha256(_action_code(step.action))
+            case WorkflowAction(definition=inner):
+                yield from _codes(inner, f"{prefix}{step.name}/")
+            case PayloadAction():
+                pass
+
+
+def _action_code(action: FunctionAction) -> Data:
+    if action.version is not None:
+        return [action.address, "version", action.version]
+    return [action.address, "source", _Code().of(action.function)]
+
+
+class _Code:
+    """What is known of a callable's code, as data; a function met again is named by its number."""
+
+    def __init__(self) -> None:
+        self.met: dict[int, int] = {}
+
+    def of(self, function: Callable[..., Any]) -> Data:
+        """The code of a callable with what it closes over."""
+        again = self.met.get(id(function))
+        if again is not None:
+            return ["again", again]
+        self.met[id(function)] = len(self.met)
+        if isinstance(function, partial):
+            bound = [self._captured(value) for value in function.args]
+            return ["partial", self.of(function.func), bound, self._named(function.keywords)]
+        if inspect.ismethod(function):
+            return ["method", self.of(function.__func__), self._captured(function.__self__)]
+        if not inspect.isroutine(function) and not inspect.isclass(function):
+            return ["object", _source(type(function)), self._captured(function)]
+        defaults = [self._captured(value) for value in getattr(function, "__defaults__", None) or ()]
+        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        cells = getattr(function, "__closure__", None) or ()
+        closed = {name: _content(cell) for name, cell in zip(names, cells, strict=False)}
+        named = self._named(getattr(function, "__kwdefaults__", None) or {})
+        return [_source(function), defaults, named, self._named(closed)]
+
+    def _named(self, values: Mapping[str, object]) -> Data:
+        return {name: self._captured(value) for name, value in values.items()}
+
+    def _captured(self, value: object) -> Data:
+        """Data as it is, a function by its code, anything else by its type."""
+        if isinstance(value, _DATA) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+            try:
+                return ["data", to_data(value)]
+            except (ValueRefused, RecursionError):
+                pass
+        if inspect.isroutine(value) or isinstance(value, partial):
+            return ["code", _address(value), self.of(value)]
+        return ["type", _address(value if isinstance(value, type) else type(value))]
+
+
+def _content(cell: Any) -> object:  # Any: types.CellType, whose content raises while it is empty
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _address(thing: object) -> str:
+    return f"{getattr(thing, '__module__', '?')}:{getattr(thing, '__qualname__', '?')}"
+
+
+def _source(thing: Any) -> str:  # Any: a function or a class
+    """The source without its indentation; for code that is in no file, its bytecode; else nothing."""
+    try:
+        return textwrap.dedent(inspect.getsource(thing))
+    except (OSError, TypeError):
+        code = getattr(inspect.unwrap(thing), "__code__", None)
+    if code is None:
+        return ""
+    constants = [constant for constant in code.co_consts if not hasattr(constant, "co_code")]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

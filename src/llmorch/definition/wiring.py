@@ -1,0 +1,320 @@
+"""Names are edges: finds what every variable, parameter and input of every step stands for.
+
+Done once, when a workflow is frozen, against all steps and inputs, so the order in which they were added does not
+matter. Lookup: the binding given; else the step or declared input of that name; else the action's own default; else it
+becomes an input of the workflow, unless it is so close to a known name that it is probably a typo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import TemplateError
+from ..models.policy import Default
+from ..templates import compile_expression
+from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from .names import fault_of_name, nearest
+from .node import Binding, Each, FirstN, FirstOf, ListOf, Node, Optional, Ref, refs_in
+from .workflow import Condition, InputSpec, MapRule, StepDef, WorkflowDef, plain_name
+
+__all__ = ["Draft", "DraftStep", "wire"]
+
+
+@dataclass(slots=True)
+class DraftStep:
+    """A step as it was added, with only the bindings that were given."""
+
+    name: str
+    action: ActionDef
+    bindings: dict[str, Binding]
+    when: str | Ref[Any] | None = None
+    after: tuple[str, ...] = ()
+    on_error: Literal["fail", "skip"] | Default | None = None
+    timeout: float | None = None
+    on_unknown: Literal["retry", "fail"] = "retry"
+    map: MapRule | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A workflow as it was built so far."""
+
+    name: str
+    owner: object
+    description: str = ""
+    on_error: Literal["fail", "skip"] = "fail"
+    inputs: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
+    steps: list[DraftStep] = field(default_factory=list[DraftStep])
+    output: Binding | None = None
+
+
+def wire(draft: Draft) -> tuple[WorkflowDef, list[str]]:
+    """The workflow with everything bound, and every fault found on the way."""
+    wiring = _Wiring(draft)
+    steps = tuple(wiring.step(step) for step in draft.steps)
+    output = wiring.output(steps)
+    warnings = wiring.unused_inputs(steps, output)
+    definition = WorkflowDef(
+        name=draft.name,
+        steps=steps,
+        inputs={**draft.inputs, **wiring.implied},
+        output=output,
+        description=draft.description,
+        on_error=draft.on_error,
+        warnings=tuple(warnings),
+    )
+    return definition, wiring.faults
+
+
+class _Wiring:
+    """One pass over a draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.faults: list[str] = []
+        self.implied: dict[str, InputSpec] = {}
+        self.sources: frozenset[str] | None = None
+        self.known: dict[str, str] = {}
+        self.needs: dict[int, Sequence[_Need]] = {}
+        for name in draft.inputs:
+            self._register(name, "input")
+        for step in draft.steps:
+            self._register(step.name, "step")
+        self.names = frozenset(self.known.values())
+
+    def _register(self, name: str, what: str) -> None:
+        fault = fault_of_name(name, what=what.capitalize())
+        if fault is not None:
+            self.faults.append(fault)
+        other = self.known.setdefault(plain_name(name), name)
+        if other is not name:
+            same = f"twice: {name!r}" if other == name else f"that templates cannot tell apart: {other!r} and {name!r}"
+            self.faults.append(f"Workflow {self.draft.name!r} has a name {same}; give one of them name=...")
+
+    def step(self, step: DraftStep) -> StepDef:
+        """The step with everything its action reads bound."""
+        bindings: dict[str, Binding] = {}
+        given = step.bindings
+        known = self.known
+        needs = self.needs.get(id(step.action))  # the draft keeps the action, so its id stays its own
+        if needs is None:
+            needs = self.needs[id(step.action)] = _needs(step.action)
+        for wanted, plain, required, kind in needs:
+            if wanted in given:
+                bindings[wanted] = given[wanted]
+            elif plain in given:
+                bindings[wanted] = given[plain]
+            elif (found := known.get(plain)) is not None:
+                bindings[wanted] = Ref(found)
+            elif required:
+                self._imply(wanted, kind, step)
+                bindings[wanted] = Ref(wanted)
+        condition = self._condition(step) if step.when is not None else None
+        if given:
+            self._check_given(step, bindings, condition)
+        if step.map is not None:
+            self._check_map(step)
+        for name in step.after:
+            self._check_known(name, f"Step {step.name!r} comes after")
+        return StepDef(
+            step.name,
+            step.action,
+            bindings,
+            condition,
+            step.after,
+            step.on_error,
+            step.timeout,
+            step.on_unknown,
+            step.map,
+        )
+
+    def _imply(self, name: str, kind: Any, step: DraftStep) -> None:
+        if name in self.implied:
+            return
+        near = nearest(plain_name(name), self.known)
+        if near is not None:
+            self.faults.append(
+                f"Step {step.name!r} reads {name!r}, but there is no step or input of that name; "
+                f"did you mean {self.known[near]!r}? declare it with wf.input({name!r}) if it is meant"
+            )
+        elif (fault := fault_of_name(name, what="Input")) is not None:
+            self.faults.append(f"Step {step.name!r} reads {name!r}. {fault}")
+        self.implied[name] = InputSpec(type=kind, implied=True)
+
+    def _condition(self, step: DraftStep) -> Condition:
+        when = step.when
+        if isinstance(when, Ref):
+            self._check_refs(when, f"Step {step.name!r}: when")
+            return Condition(None, {"": when})
+        assert isinstance(when, str)
+        bindings: dict[str, Binding] = {}
+        try:
+            names = compile_expression(when).names
+        except TemplateError as error:
+            self.faults.append(f"Step {step.name!r}: when={when!r}: {error.message}")
+            return Condition(None, {})
+        for name in sorted(names):
+            found = self.known.get(name)
+            if name in step.bindings:
+                bindings[name] = step.bindings[name]
+                if isinstance(bindings[name], Each):
+                    self.faults.append(
+                        f"Step {step.name!r}: when={when!r} reads {name!r}, which is each(...); "
+                        "when is asked once, before the map"
+                    )
+            elif found is not None:
+                bindings[name] = Ref(found)
+            else:
+                near = nearest(name, self.known, cutoff=0.6)
+                hint = f"did you mean {near!r}?" if near else "declare it with wf.input() or add a step of that name"
+                what = f"Step {step.name!r}: when={when!r} reads {name!r}"
+                self.faults.append(f"{what}, which names no step or input; {hint}")
+        return Condition(when, bindings)
+
+    def _check_given(self, step: DraftStep, bindings: Mapping[str, Binding], condition: Condition | None) -> None:
+        owner, names = self.draft.owner, self.names
+        for name, binding in step.bindings.items():
+            if name not in bindings:
+                self._check_used(step, name, bindings, condition)
+            if (
+                isinstance(binding, Ref)
+                and binding.source in names
+                and (binding.owner is owner or binding.owner is None)
+            ):
+                continue  # the common case
+            self._check_refs(binding, f"Step {step.name!r}: {name!r}")
+            if isinstance(binding, Each) and step.map is None:
+                self.faults.append(
+                    f"Step {step.name!r}: {name!r} is each(...), which only wf.map() takes; use map() instead of add()"
+                )
+
+    def _check_used(
+        self, step: DraftStep, name: str, bindings: Mapping[str, Binding], condition: Condition | None
+    ) -> None:
+        """A fault unless the action or the condition reads the binding."""
+        plain = plain_name(name)
+        if any(plain_name(used) == plain for used in (*bindings, *(condition.bindings if condition else ()))):
+            return
+        wanted = [need[0] for need in _needs(step.action)]
+        near = nearest(name, wanted, cutoff=0.6)
+        hint = f"; did you mean {near!r}?" if near else f"; it reads {', '.join(map(repr, wanted)) or 'nothing'}"
+        self.faults.append(f"Step {step.name!r} is given {name!r}, which its action does not read{hint}")
+
+    def _check_map(self, step: DraftStep) -> None:
+        if not any(isinstance(binding, Each) for binding in step.bindings.values()):
+            self.faults.append(f"Step {step.name!r} is a map without each(...); bind one variable to each(a list)")
+
+    def _check_refs(self, binding: Binding, where: str) -> None:
+        for ref in refs_in(binding):
+            if ref.owner is not None and ref.owner is not self.draft.owner:
+                self.faults.append(
+                    f"{where} refers to {ref.source!r} of another workflow; refs belong to the workflow that made them"
+                )
+            else:
+                self._check_known(ref.source, where + " refers to")
+        for part in _selections(binding):
+            self._check_selection(part, where)
+
+    def _check_selection(self, part: FirstOf | FirstN, where: str) -> None:
+        if isinstance(part, FirstOf):
+            return
+        if not 1 <= part.n <= len(part.refs):
+            most = len(part.refs)
+            self.faults.append(f"{where}: first_n of {most} nodes cannot give {part.n}; n is 1 to {most}")
+        policies = {step.name: step.on_error or self.draft.on_error for step in self.draft.steps}
+        failing = [ref.source for ref in part.refs if policies.get(ref.source) == "fail"]
+        if failing:
+            self.faults.append(
+                f"{where}: first_n over {', '.join(map(repr, failing))} can never lack one, because on_error is 'fail' "
+                "there and would fail the workflow; give them on_error='skip'"
+            )
+
+    def _check_known(self, name: str, where: str) -> None:
+        if self.known.get(plain_name(name)) != name:
+            near = nearest(name, self.known.values(), cutoff=0.6)
+            hint = f"; did you mean {near!r}?" if near else ""
+            self.faults.append(f"{where} {name!r}, but there is no step or input of that name{hint}")
+
+    def output(self, steps: Sequence[StepDef]) -> Binding | None:
+        """What the workflow gives: what was declared, else its only sink."""
+        if self.draft.output is not None:
+            self._check_refs(self.draft.output, f"The output of {self.draft.name!r}")
+            if isinstance(self.draft.output, Each):
+                self.faults.append(f"The output of {self.draft.name!r} is each(...), which only wf.map() takes")
+            return self.draft.output
+        if not steps:
+            self.faults.append(f"Workflow {self.draft.name!r} has no steps; add one with wf.add(...)")
+            return None
+        read = self._read(steps)
+        sinks = [step.name for step in steps if step.name not in read]
+        if len(sinks) > 1:
+            self.faults.append(
+                f"Workflow {self.draft.name!r} has several steps that nothing reads: {', '.join(map(repr, sinks))}; "
+                "say which is the output with wf.returns(...)"
+            )
+        return Node(sinks[0]) if sinks else None
+
+    def _read(self, steps: Sequence[StepDef]) -> frozenset[str]:
+        """Names of the steps and inputs that some step reads; worked out once."""
+        if self.sources is None:
+            self.sources = frozenset(name for step in steps for name in _sources(step))
+        return self.sources
+
+    def unused_inputs(self, steps: Sequence[StepDef], output: Binding | None) -> Iterator[str]:
+        """A warning for each declared input that nothing reads."""
+        if not self.draft.inputs:
+            return
+        read = self._read(steps)
+        if output is not None:
+            read = read | {ref.source for ref in refs_in(output)}
+        for name in self.draft.inputs:
+            if name not in read:
+                yield f"input {name!r} of {self.draft.name!r} is read by no step"
+
+
+def _sources(step: StepDef) -> Iterator[str]:
+    """Names of the steps and inputs whose value a step reads."""
+    for binding in step.bindings.values():
+        if type(binding) is Ref or type(binding) is Node:
+            yield binding.source
+        else:
+            for ref in refs_in(binding):
+                yield ref.source
+    if step.when is not None:
+        for binding in step.when.bindings.values():
+            for ref in refs_in(binding):
+                yield ref.source
+    yield from step.after
+
+
+def _selections(binding: Binding) -> Iterator[FirstOf | FirstN]:
+    match binding:
+        case FirstOf() | FirstN():
+            yield binding
+        case Optional(source=source) | Each(source=source):
+            yield from _selections(source)
+        case ListOf(items=items):
+            for item in items:
+                yield from _selections(item)
+        case _:
+            return
+
+
+_Need = tuple[str, str, bool, Any]  # Any: a type, a union, anything an annotation can be
+
+
+def _needs(action: ActionDef) -> Sequence[_Need]:
+    """What an action reads: name, the same without hyphens, whether it must be bound, the type it is validated to."""
+    match action:
+        case FunctionAction(params=params):
+            return [_need(p.name, p.required, Any if p.annotation is None else p.annotation) for p in params]
+        case PayloadAction(payload=payload):
+            return [_need(name, name not in payload.defaults, Any) for name in sorted(payload.variables)]
+        case WorkflowAction(definition=definition):
+            return [_need(name, spec.is_required, spec.type) for name, spec in definition.inputs.items()]
+
+
+def _need(name: str, required: bool, kind: Any) -> _Need:  # Any: as above
+    return name, plain_name(name), required, kind

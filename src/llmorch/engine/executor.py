@@ -1,0 +1,202 @@
+"""Takes what is ready and runs it, until the top workflow ends.
+
+The caller's task is the first runner. Runners take from one deque, run what has become ready inline (a chain costs no
+task), and are joined by helpers when there is more to do than they can reach. A runner holds a place while it runs
+steps. Containers hold nothing: they are only state.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from .. import _clock
+from .._clock import monotonic
+from ..errors import TimedOut
+from ..events import RunCancelRequested, RunFinished, StepCancelled
+from ..models.failure import Failure, failure_of
+from .journal import Journal
+from .services import Services
+from .state.run import RunState
+from .state.stop import in_flight
+from .stepper import Ending, Stepper
+from .timers import Timers
+
+__all__ = ["Executor"]
+
+_STEPS_PER_CHECKPOINT = 256
+_SECONDS_PER_CHECKPOINT = 0.001
+_BIRTHS_AT_ONCE = 2
+_CLEANUP_S = 2.0
+
+
+class Executor:
+    """Runs one run."""
+
+    __slots__ = ("_births", "_cancelled", "_done", "_fatal", "_group", "_idle", "_stepper", "_timers", "journal", "services", "state")
+
+    def __init__(self, state: RunState, journal: Journal, services: Services) -> None:
+        self.state = state
+        self.journal = journal
+        self.services = services
+        services.rest = self.rest
+        self._group: TaskGroup | None = None
+        self._births = 0
+        self._idle: anyio.Event | None = None
+        self._done = False
+        self._cancelled = False
+        self._fatal: Failure | None = None
+        self._timers = Timers(lambda wait: self._tasks.start_soon(wait), self._call_help)
+        self._stepper = Stepper(
+            state, journal, services, timers=self._timers, finish=self._finish, abort=self._abort
+        )
+
+    @property
+    def _tasks(self) -> TaskGroup:
+        assert self._group is not None, "the run has not begun"
+        return self._group
+
+    async def run(self) -> None:
+        """Return when the run has ended and its log is committed.
+
+        Raises:
+            ClaimLost: Another process owns the run now.
+            StoreError: The log cannot be written.
+        """
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                if self._cancelled:
+                    group.cancel_scope.cancel()
+                elif self.state.timeout is not None:
+                    group.cancel_scope.deadline = anyio.current_time() + self.state.timeout
+                await self._first_runner()
+                group.cancel_scope.deadline = float("inf")
+                self._timers.stop_all()
+        except BaseExceptionGroup as errors:
+            await self._close(cancelled=True)
+            raise _bare(errors) from None
+        except anyio.get_cancelled_exc_class():
+            await self._close(cancelled=True)
+            raise
+        if not self._done:  # the group was cancelled from inside: by cancel(), the run's timeout, or a fatal failure
+            await self._close(cancelled=self._cancelled)
+        await self.journal.flush()
+
+    def cancel(self) -> None:
+        """Stop the run; what is in flight is cancelled."""
+        if self._done or self._cancelled:
+            return
+        self._cancelled = True
+        self.journal.append(RunCancelRequested())
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
+
+    async def rest(self, wait_s: float) -> None:
+        """Wait without holding a place; somebody else takes what is ready meanwhile."""
+        places = self.services.places
+        places.give()
+        try:
+            if self.state.ready:
+                self._call_help()
+            await _clock.sleep(wait_s)
+        except BaseException:
+            places.take_back()
+            raise
+        await places.take()
+
+    async def _first_runner(self) -> None:
+        """Runs until the run has ended; waits when others have all there is to do."""
+        ready, places = self.state.ready, self.services.places
+        while not self._done:
+            if ready:
+                await places.take()
+                try:
+                    await self._spree()
+                finally:
+                    places.give()
+            elif self.journal.pending:
+                await self.journal.flush()
+            else:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+                self._idle = None
+
+    async def _helper(self) -> None:
+        """Runs until nothing is ready."""
+        await self.services.places.take()
+        self._births -= 1
+        try:
+            await self._spree()
+            while self.state.ready and not self._done:
+                self.services.places.give()
+                await self.services.places.take()
+                await self._spree()
+        finally:
+            self.services.places.give()
+        if self.journal.pending and not self._done:
+            await self.journal.flush()
+
+    async def _spree(self) -> None:
+        """Run what is ready, one after the other, with a pause for others now and then."""
+        ready, advance, journal = self.state.ready, self._stepper.advance, self.journal
+        count, since = 0, monotonic()
+        while ready and not self._done:
+            work = advance(*ready.popleft())
+            if work is not None:
+                if ready:
+                    self._call_help()
+                await work
+            elif journal.pending >= _STEPS_PER_CHECKPOINT:
+                await journal.flush()
+            count += 1
+            if count >= _STEPS_PER_CHECKPOINT or monotonic() - since > _SECONDS_PER_CHECKPOINT:
+                await anyio.lowlevel.checkpoint()
+                if self.services.places.contended:
+                    return
+                count, since = 0, monotonic()
+
+    def _call_help(self) -> None:
+        """See that somebody takes what this runner cannot reach while it waits."""
+        if self._idle is not None:
+            self._idle.set()
+        elif self._births < (_BIRTHS_AT_ONCE if self.services.places.free > 0 else 1):
+            self._births += 1
+            self._tasks.start_soon(self._helper)
+
+    def _finish(self, ending: Ending, failure: Failure | None) -> None:
+        if self._done:
+            return
+        self._done = True
+        self.journal.append(RunFinished(ending, failure, self.state.usage, self.state.cost), status=ending)
+        if self._idle is not None:
+            self._idle.set()
+
+    def _abort(self, failure: Failure) -> None:
+        self._fatal = self._fatal or failure
+        self._tasks.cancel_scope.cancel()
+
+    async def _close(self, *, cancelled: bool) -> None:
+        """The tasks are gone before the run ended: say so in the log, in bounded time."""
+        if self._done or self.journal.failure is not None:
+            return
+        for state in in_flight(self.state.steps.values()):
+            self.journal.append(StepCancelled(state.path))
+        if cancelled:
+            self._finish("cancelled", None)
+        elif self._fatal is not None:
+            self._finish("failed", self._fatal)
+        else:
+            text = f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
+            self._finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
+        with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised already
+            await self.journal.flush()
+
+
+def _bare(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group."""
+    first = errors.exceptions[0]
+    return _bare(first) if isinstance(first, BaseExceptionGroup) else first

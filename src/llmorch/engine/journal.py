@@ -1,0 +1,152 @@
+"""Append, then wait at the edge: the one writer of a run's log.
+
+`append` is synchronous: it numbers the event, folds it into the state and buffers it. `durable` hands the buffer to the
+store as one unit and returns when it is committed. Commits are in log order; whoever needs one first carries it out for
+all that was appended before, so the start of one step and the result of another share a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from .._clock import now_us
+from ..events import CallStarted, Event, StepDelta
+from ..ports import Claim, RunStore
+from .state.run import RunState
+
+__all__ = ["Journal", "Partial"]
+
+_UNIT = 256
+
+
+class Partial:
+    """The text of a call while it is written, for listeners that join late.
+
+    Attributes:
+        length: Characters so far.
+    """
+
+    __slots__ = ("call", "length", "pieces")
+
+    def __init__(self, call: int) -> None:
+        self.call = call
+        self.pieces: list[str] = []
+        self.length = 0
+
+
+class Journal:
+    """Writes one run's log.
+
+    Attributes:
+        committed: The last seq the store has.
+        partial: Text of the calls being streamed, by step path.
+        watchers: Called after each commit, and with each delta.
+        delta_watchers: How many of them want deltas.
+    """
+
+    __slots__ = (
+        "_busy", "_buffer", "_claim", "_seq", "_status", "_store", "_turns", "committed", "delta_watchers", "failure",
+        "inbox", "partial", "state", "watchers",
+    )  # fmt: skip
+
+    def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
+        self.state = state
+        self.committed = claim.last_seq
+        self.watchers: list[Callable[[StepDelta | None], None]] = []
+        self.delta_watchers = 0
+        self.partial: dict[str, Partial] = {}
+        self.inbox = False
+        self.failure: BaseException | None = None
+        self._store = store
+        self._claim = claim
+        self._seq = claim.last_seq
+        self._buffer: list[Event] = []
+        self._busy = False
+        self._turns: list[anyio.Event] = []
+        self._status: str | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be committed."""
+        return len(self._buffer)
+
+    def append(self, event: Event, *, status: str | None = None) -> int:
+        """Number the event, fold it and buffer it; returns its seq.
+
+        Args:
+            status: The run's status from here on, where the event changes it.
+        """
+        seq = self._seq = self._seq + 1
+        event.seq = seq
+        event.at_us = now_us()
+        event.run_id = self._claim.run_id
+        self.state.apply(event)
+        self._buffer.append(event)
+        if status is not None:
+            self._status = status
+        if type(event) is CallStarted and self.partial:
+            self.partial.pop(event.step, None)
+        return seq
+
+    async def durable(self, seq: int) -> None:
+        """Return when the event of that seq, and all before it, are committed.
+
+        Raises:
+            ClaimLost: Another process owns the run; nothing of the unit was written.
+            StoreError: The store failed for good.
+        """
+        while self.committed < seq:
+            if self.failure is not None:
+                raise self.failure
+            if self._busy:
+                turn = anyio.Event()
+                self._turns.append(turn)
+                await turn.wait()
+            else:
+                await self._commit()
+
+    async def flush(self) -> None:
+        """Commit everything appended so far."""
+        await self.durable(self._seq)
+
+    async def breathe(self) -> None:
+        """Commit when so much has gathered that one more unit is due."""
+        if len(self._buffer) >= _UNIT:
+            await self.flush()
+
+    async def _commit(self) -> None:
+        unit, self._buffer = self._buffer, []
+        status, self._status = self._status, None
+        self._busy = True
+        try:
+            if getattr(self._store, "is_instant", False):  # cannot suspend, so nothing can cancel it half-way
+                reply = await self._store.append(self._claim, unit, status=status)
+            else:
+                with anyio.CancelScope(shield=True):
+                    reply = await self._store.append(self._claim, unit, status=status)
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._busy = False
+            turns, self._turns = self._turns, []
+            for turn in turns:
+                turn.set()
+        self.committed = reply.last_seq
+        self._claim = Claim(self._claim.run_id, self._claim.epoch, reply.last_seq)
+        self.inbox = reply.inbox
+        for watcher in self.watchers:
+            watcher(None)
+
+    def delta(self, step: str, call: int, text: str) -> None:
+        """Tell those who watch that an answer has grown."""
+        partial = self.partial.get(step)
+        if partial is None or partial.call != call:
+            partial = self.partial[step] = Partial(call)
+        delta = StepDelta(step, call, partial.length, text, run_id=self._claim.run_id, at_us=now_us())
+        partial.pieces.append(text)
+        partial.length += len(text)
+        for watcher in self.watchers:
+            watcher(delta)

@@ -1,0 +1,131 @@
+"""Iterates a run's events: committed ones from the store, pieces of answers as they come.
+
+A slow reader never slows the run: committed events are read in pages by seq, and pieces that were not fetched yet are
+merged into one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Self
+
+import anyio
+
+from ..events import CallFinished, Event, RunFinished, StepDelta, StepFailed, StepSucceeded
+from ..ports import RunStore
+from .journal import Journal
+
+__all__ = ["Listener"]
+
+_PAGE = 500
+
+
+class Listener:
+    """An async iterator over the events of a run, ending after `RunFinished`.
+
+    Args:
+        after: Skip events up to and including this seq.
+        journal: The run's journal while it is live in this process.
+        deltas: Also give `StepDelta`.
+    """
+
+    def __init__(
+        self, run_id: str, store: RunStore, *, after: int = 0, journal: Journal | None = None, deltas: bool = True
+    ) -> None:
+        self._run_id = run_id
+        self._store = store
+        self._after = after
+        self._journal = journal
+        self._queue: deque[Event] = deque()
+        self._growing: dict[str, StepDelta] = {}
+        self._news: anyio.Event | None = None
+        self._over = False
+        self._deltas = deltas
+        if journal is not None:
+            self._join(journal)
+
+    def _join(self, journal: Journal) -> None:
+        journal.watchers.append(self._hear)
+        if not self._deltas:
+            return
+        journal.delta_watchers += 1
+        for step, partial in journal.partial.items():
+            partial.pieces = ["".join(partial.pieces)]
+            self._growing[step] = StepDelta(step, partial.call, 0, partial.pieces[0], run_id=self._run_id)
+
+    def _hear(self, delta: StepDelta | None) -> None:
+        if delta is not None:
+            if not self._deltas:
+                return
+            known = self._growing.get(delta.step)
+            if known is not None and known.call == delta.call:
+                known.text += delta.text
+            else:
+                self._growing[delta.step] = StepDelta(
+                    delta.step, delta.call, delta.offset, delta.text, run_id=delta.run_id, at_us=delta.at_us
+                )
+        if self._news is not None:
+            self._news.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while True:
+            if self._queue:
+                event = self._queue.popleft()
+                if type(event) is RunFinished:
+                    self.close()
+                return event
+            if self._over:
+                raise StopAsyncIteration
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        """Wait for something new and queue it."""
+        journal = self._journal
+        if journal is None or journal.committed > self._after:
+            page = await self._store.events(self._run_id, after=self._after, limit=_PAGE)
+            if page:
+                self._after = page[-1].seq or self._after
+                self._queue.extend(self._interleaved(page))
+                return
+            if journal is None:
+                self.close()
+                return
+        if self._growing:
+            self._queue.extend(self._growing.values())
+            self._growing = {}
+            return
+        if self._over:
+            return
+        self._news = anyio.Event()
+        await self._news.wait()
+        self._news = None
+
+    def _interleaved(self, page: Iterable[Event]) -> Iterable[Event]:
+        """The page, with the pieces of an answer put before the event that ends its call."""
+        if not self._growing:
+            return page
+        mixed: list[Event] = []
+        for event in page:
+            if isinstance(event, CallFinished | StepSucceeded | StepFailed):
+                delta = self._growing.get(event.step)
+                if delta is not None and (not isinstance(event, CallFinished) or delta.call <= event.call):
+                    mixed.append(self._growing.pop(event.step))
+            mixed.append(event)
+        return mixed
+
+    def close(self) -> None:
+        """Stop listening; harmless when done twice."""
+        self._over = True
+        if self._journal is not None and self._hear in self._journal.watchers:
+            self._journal.watchers.remove(self._hear)
+            self._journal.delta_watchers -= self._deltas
+        if self._news is not None:
+            self._news.set()
+
+    async def aclose(self) -> None:
+        """`close`, for `contextlib.aclosing`."""
+        self.close()

@@ -1,0 +1,231 @@
+"""The order around a call, outside in: fallback > output check > retry > hooks > CallStarted + durable > provider.
+
+Limits, cache and budget take their places between hooks and `CallStarted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .._clock import now_us
+from ..errors import EmptyResponse, LLMOrchError, OutputInvalid, ProviderUnavailable, TimedOut
+from ..events import Answer, CallFinished, CallStarted, Warned
+from ..models.failure import failure_of
+from ..models.message import Message
+from ..models.payload import Payload
+from ..models.policy import Retry
+from ..models.usage import Usage
+from ..models.values import Data
+from ..planner.catalog import ResolvedModel
+from ..policies.fallback import falling_back
+from ..policies.retry import retrying
+from ..ports import Call, OnDelta, Provider, ProviderRequest, ProviderResponse
+from .journal import Journal
+from .services import Services
+from .state.step import StepState
+from .steps.output import OutputSpec
+
+__all__ = ["CallPath", "Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The value of a payload as data, and the answer it was read from."""
+
+    value: Data
+    text: str
+
+
+class CallPath:
+    """Carries one payload of one step to its answer."""
+
+    __slots__ = ("_finished", "journal", "output", "payload", "services", "state")
+
+    def __init__(self, payload: Payload[Any], output: OutputSpec, state: StepState, *, journal: Journal, services: Services) -> None:
+        self.payload = payload
+        self.output = output
+        self.state = state
+        self.journal = journal
+        self.services = services
+        self._finished: CallFinished | None = None
+
+    async def reply(self, messages: Sequence[Message]) -> Reply:
+        """Ask until there is an answer that satisfies the payload.
+
+        The last call's `CallFinished` is appended without a wait before the caller's `StepSucceeded`, so that both are
+        one unit.
+
+        Raises:
+            LLMOrchError: No model gave one.
+        """
+        payload = self.payload
+        prompt = tuple(messages)
+        try:
+            if not payload.fallback:
+                reply = await self._checked(payload.model, prompt)
+            else:
+                models = (payload.model, *payload.fallback)
+                reply = await falling_back(lambda model: self._checked(model, prompt), models, warn=self._warn)
+            if self._finished is not None and reply.value == reply.text and self._finished.answer is not None:
+                self._finished.answer = replace(self._finished.answer, text=None)  # a value is written once
+            return reply
+        finally:
+            self._record()
+
+    async def _checked(self, model: str | None, prompt: tuple[Message, ...]) -> Reply:
+        """Ask one model; send an answer that fails the output type back with the error."""
+        resolved = self._resolve(model)
+        native = resolved.capabilities.json_schema
+        messages = prompt if native or self.output.is_text else self.output.instructed(prompt)
+        for left in range(self.payload.output_retries, -1, -1):
+            response = await self._answered(resolved, messages)
+            try:
+                return self._read(response, resolved)
+            except OutputInvalid as error:
+                if left == 0 or response.finish_reason == "length":
+                    raise
+                messages = self.output.repair(messages, response.text, error)
+        raise AssertionError("output_retries is never negative")
+
+    def _read(self, response: ProviderResponse, resolved: ResolvedModel) -> Reply:
+        text = response.text
+        if not text.strip():
+            raise EmptyResponse(
+                f"Step {self.state.path!r}: {resolved.id} answered without text "
+                f"(finish reason {response.finish_reason!r}); raise max_tokens or change the prompt",
+                step=self.state.path,
+            )
+        if response.finish_reason == "length":
+            if not self.output.is_text:
+                raise OutputInvalid(
+                    f"Step {self.state.path!r}: the answer of {resolved.id} was cut at its token limit before the "
+                    "structured value was complete; raise max_tokens",
+                    text=text,
+                    step=self.state.path,
+                )
+            self._warn("truncated", f"the answer of {resolved.id} was cut at its token limit; raise max_tokens")
+        return Reply(self.output.read(text, self.state.path), text)
+
+    async def _answered(self, model: ResolvedModel, messages: tuple[Message, ...]) -> ProviderResponse:
+        """One answer, retried on what may pass."""
+        request = ProviderRequest(
+            model=model.model,
+            messages=messages,
+            settings=self.payload.settings,
+            output_schema=self.output.schema if model.capabilities.json_schema else None,
+            timeout=self.payload.timeout_s,
+            extra=self.payload.extra,
+            step=self.state.path,
+        )
+        provider = self.services.models.provider(model.provider)
+        ask: Callable[[], Awaitable[ProviderResponse]] = lambda: self._hooked(request, model, provider)  # noqa: E731  # typed
+        return await retrying(ask, self.payload.retry or self.services.retry, pause=self._pause)
+
+    async def _hooked(self, request: ProviderRequest, model: ResolvedModel, provider: Provider) -> ProviderResponse:
+        """One try through the hooks."""
+        self._record()
+        if not self.services.around:
+            return await self._sent(request, model, provider)
+
+        async def innermost(call: Call) -> ProviderResponse:
+            return await self._sent(call.request, model, provider)
+
+        proceed = innermost
+        for around in reversed(self.services.around):
+            proceed = _bound(around, proceed)
+        number = len(self.state.calls) + 1
+        return await proceed(Call(self.journal.state.run_id, self.state.path, number, request))
+
+    async def _sent(self, request: ProviderRequest, model: ResolvedModel, provider: Provider) -> ProviderResponse:
+        """One request on the wire, between its committed start and its pending end."""
+        self._record()
+        journal, path = self.journal, self.state.path
+        number = len(self.state.calls) + 1
+        await journal.durable(journal.append(CallStarted(path, number, model.provider, model.model)))
+        on_delta: OnDelta | None = None
+        if journal.delta_watchers and model.capabilities.streaming:
+            on_delta = lambda text: journal.delta(path, number, text)  # noqa: E731  # a closure over three names
+        self._finished = CallFinished(path, number)
+        try:
+            response = await self._bounded(request, provider, on_delta)
+        except Exception as error:  # recorded, then raised for the policies outside to decide
+            raise self._failed(error, model) from error.__cause__
+        self._succeeded(response, request, model)
+        return response
+
+    async def _bounded(self, request: ProviderRequest, provider: Provider, on_delta: OnDelta | None) -> ProviderResponse:
+        if request.timeout is None:
+            return await provider.complete(request, on_delta=on_delta)
+        import anyio
+
+        with anyio.move_on_after(request.timeout):
+            return await provider.complete(request, on_delta=on_delta)
+        raise TimedOut(
+            f"Step {self.state.path!r}: {provider.name}:{request.model} did not answer within {request.timeout:g} s; "
+            "raise the payload's timeout",
+            step=self.state.path,
+        )
+
+    def _failed(self, error: Exception, model: ResolvedModel) -> Exception:
+        if not isinstance(error, LLMOrchError):
+            wrapped = ProviderUnavailable(
+                f"Provider {model.provider!r} raised {type(error).__name__}: {error}; it should raise a ProviderError",
+                provider=model.provider,
+                model=model.model,
+            )
+            wrapped.__cause__ = error
+            error = wrapped
+        assert self._finished is not None
+        self._finished.error = failure_of(error, step=self.state.path)
+        return error
+
+    def _succeeded(self, response: ProviderResponse, request: ProviderRequest, model: ResolvedModel) -> None:
+        finished = self._finished
+        assert finished is not None
+        usage = response.usage
+        if usage is None:
+            usage = _estimated(request, response)
+            self._warn("usage-estimated", f"{model.id} reported no usable token counts; they are estimated")
+        finished.usage = usage if usage.requests else replace(usage, requests=1)
+        finished.cost = self.services.models.cost(model, finished.usage)
+        finished.finish_reason = response.finish_reason
+        finished.answer = Answer(response.text, response.tool_calls, response.raw)
+
+    async def _pause(self, error: BaseException, wait_s: float) -> None:
+        """Wait before the next try, holding no place."""
+        if self._finished is not None:
+            self._finished.not_before = now_us() + int(wait_s * 1_000_000)
+        self._record()
+        await self.journal.flush()
+        await self.services.rest(wait_s)
+
+    def _record(self) -> None:
+        """Append the end of the last call, if it is still pending."""
+        finished, self._finished = self._finished, None
+        if finished is not None and (finished.error is not None or finished.usage is not None):
+            self.journal.append(finished)  # a cancelled call stays open in the log: what it cost is not known
+
+    def _warn(self, code: str, text: str) -> None:
+        self.journal.append(Warned(self.state.path, code, text))
+
+    def _resolve(self, model: str | None) -> ResolvedModel:
+        try:
+            return self.services.models.resolve(model)
+        except LookupError as error:
+            raise LLMOrchError(f"Step {self.state.path!r}: {error.args[0]}", step=self.state.path) from None
+
+
+def _bound(around: Any, proceed: Callable[[Call], Awaitable[ProviderResponse]]) -> Callable[[Call], Awaitable[ProviderResponse]]:
+    async def through(call: Call) -> ProviderResponse:
+        response: ProviderResponse = await around(call, proceed)
+        return response
+
+    return through
+
+
+def _estimated(request: ProviderRequest, response: ProviderResponse) -> Usage:
+    """Tokens by length: three characters a token for the prompt, four for the answer."""
+    sent = sum(len(message.text) for message in request.messages)
+    return Usage(input_tokens=-(-sent // 3), output_tokens=-(-len(response.text) // 4), requests=1)

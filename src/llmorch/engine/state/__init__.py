@@ -1,0 +1,1 @@
+"""The state of a run: a fold over its events, the same live and on resume."""

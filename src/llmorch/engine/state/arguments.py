@@ -1,0 +1,103 @@
+"""What a step is run with, worked out from the slots of its frame; and what a map gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...definition.workflow import InputSpec, WorkflowDef
+from ...errors import StepError
+from ...models.policy import Default
+from ...models.values import Data, copy_data
+from ...planner.resolve import LOST, SKIPPED, Mark
+from .step import StepState
+
+__all__ = ["arguments", "child_inputs", "default_data", "item_count", "map_result", "resolved"]
+
+
+def resolved(state: StepState) -> dict[str, Data] | Mark:
+    """Argument -> value for a step, each a copy of its own; a mark when a binding is skipped.
+
+    Raises:
+        StepError: A binding names a part that the value does not have.
+    """
+    values = state.frame.values
+    worst: Mark | None = None
+    args: dict[str, Data] = {}
+    for name, slot, resolve in state.step.args:
+        value = values[slot] if resolve is None else resolve(values)
+        kind = type(value)
+        if kind is Mark:
+            worst = LOST if value is LOST or worst is LOST else SKIPPED
+        elif kind is list or kind is dict:
+            args[name] = copy_data(value)
+        else:
+            args[name] = value
+    return args if worst is None else worst
+
+
+def arguments(state: StepState) -> dict[str, Any]:
+    """What a started step or item is run with."""
+    if state.args is None:
+        if state.owner is not None:
+            state.args = _item_arguments(state.owner, state.item or 0)
+        else:
+            found = resolved(state)
+            assert not isinstance(found, Mark), "a started step has all its bindings"
+            state.args = found
+    return state.args
+
+
+def item_count(args: Mapping[str, Data], names: tuple[str, ...], path: str) -> int:
+    """How many items a map has.
+
+    Raises:
+        StepError: One of the lists is no list, or they differ in length.
+    """
+    for name in names:
+        if not isinstance(args[name], list):
+            raise StepError(f"Step {path!r} maps over {name!r}, which is {type(args[name]).__name__}, not a list")
+    counts = {name: len(args[name]) for name in names}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        raise StepError(f"Step {path!r} maps over lists of different length: {shown}; make them equal")
+    return next(iter(counts.values()))
+
+
+def _item_arguments(owner: StepState, index: int) -> dict[str, Data]:
+    assert owner.map is not None
+    if owner.map.args is None:
+        owner.map.args = arguments(owner)
+    each = owner.step.each
+    return {
+        name: copy_data(value[index] if name in each else value) for name, value in owner.map.args.items()
+    }
+
+
+def child_inputs(definition: WorkflowDef, args: Mapping[str, Data]) -> dict[str, Data]:
+    """The inputs of a nested workflow: what is bound, and defaults for the rest."""
+    return {
+        name: args[name] if name in args else default_data(spec)
+        for name, spec in definition.inputs.items()
+        if name in args or not spec.is_required
+    }
+
+
+def default_data(spec: InputSpec) -> Data:
+    """An input's default, in a copy of its own."""
+    return copy_data(spec.default)
+
+
+def map_result(state: StepState) -> list[Data]:
+    """The values of a map's items in item order: skipped ones left out, failed ones by the policy."""
+    assert state.map is not None
+    default = state.on_error if isinstance(state.on_error, Default) else None
+    values: list[Data] = []
+    for item in state.map.items:
+        if item is None:
+            continue
+        if item.status == "succeeded":
+            values.append(item.value)
+        elif item.status == "failed" and default is not None:
+            values.append(copy_data(default.value))
+    return values

@@ -1,0 +1,299 @@
+"""The fold: a run's state after each event of its log."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, cast
+
+from ...definition.workflow import WorkflowDef
+from ...events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    MapExpanded,
+    RunCancelRequested,
+    RunFinished,
+    RunStarted,
+    RunStatus,
+    StepCancelled,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    StepSucceeded,
+    Warned,
+)
+from ...models.failure import Failure
+from ...models.policy import Default
+from ...models.usage import Usage
+from ...models.values import Data
+from ...planner.compile import Compiled, compiled
+from ...planner.resolve import LOST, SKIPPED, Mark
+from .arguments import arguments, child_inputs, map_result
+from .frame import END, Frame, Ready
+from .step import CallRecord, MapState, StepState
+from .stop import shut
+
+__all__ = ["RunState"]
+
+_SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\])?")
+
+
+class RunState:
+    """What the log says so far.
+
+    Attributes:
+        ready: What can be done now: `(frame, step index)`, `(map, item index)`, or either with `END` when it is over.
+        steps: Every step that has an event, by path.
+        failed: How many steps have failed, at any depth.
+    """
+
+    __slots__ = (
+        "cancel_requested", "definition", "error", "failed", "finished_us", "inputs", "metadata", "priced_cost", "ready",
+        "run_id", "started_us", "status", "steps", "tags", "timeout", "top", "unpriced_calls", "usage", "warnings",
+    )  # fmt: skip
+
+    def __init__(self, definition: WorkflowDef, *, run_id: str = "") -> None:
+        self.definition = definition
+        self.run_id = run_id
+        self.status: RunStatus = "running"
+        self.inputs: Mapping[str, Data] = {}
+        self.tags: tuple[str, ...] = ()
+        self.metadata: Mapping[str, Data] = {}
+        self.timeout: float | None = None
+        self.started_us = 0
+        self.finished_us: int | None = None
+        self.ready: Ready = deque()
+        self.steps: dict[str, StepState] = {}
+        self.top: Frame | None = None
+        self.failed = 0
+        self.usage = Usage()
+        self.priced_cost = Decimal(0)
+        self.unpriced_calls = 0
+        self.warnings: list[Warned] = []
+        self.error: Failure | None = None
+        self.cancel_requested = False
+
+    @property
+    def frame(self) -> Frame:
+        """The top workflow's frame."""
+        assert self.top is not None, "the log has no RunStarted"
+        return self.top
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars so far; None when the price of a call is unknown."""
+        return None if self.unpriced_calls else self.priced_cost
+
+    def apply(self, event: Event) -> None:
+        """Take one event in."""
+        fold = _FOLDS.get(type(event))
+        if fold is not None:
+            fold(self, event)
+
+    def begin(self, frame: Frame, index: int) -> StepState:
+        """The state of a step of a frame, made when it is first needed."""
+        found = frame.steps[index]
+        if found is None:
+            step = frame.compiled.steps[index]
+            found = frame.steps[index] = StepState(frame.prefix + step.name, step, frame)
+            self.steps[found.path] = found
+        return found
+
+    def begin_item(self, owner: StepState, index: int) -> StepState:
+        """The state of an item of a map, made when it is first needed."""
+        assert owner.map is not None
+        found = owner.map.items[index]
+        if found is None:
+            found = StepState(f"{owner.path}[{index}]", owner.step, owner.frame, index, owner)
+            owner.map.items[index] = found
+            self.steps[found.path] = found
+        return found
+
+    def at(self, path: str) -> StepState:
+        """The state of the step of that path, made where the log names it for the first time.
+
+        Raises:
+            KeyError: The definition has no such step.
+        """
+        found = self.steps.get(path)
+        return self._placed(path) if found is None else found
+
+    def _placed(self, path: str) -> StepState:
+        frame: Frame | None = self.frame
+        state: StepState | None = None
+        for segment in path.split("/"):
+            matched = _SEGMENT.fullmatch(segment)
+            if matched is None or frame is None:
+                raise KeyError(path)
+            slot = frame.compiled.slots[matched[1]] - len(frame.compiled.definition.inputs)
+            state = self.begin(frame, slot)
+            if matched[2] is not None:
+                state = self.begin_item(state, int(matched[2]))
+            frame = state.child
+        assert state is not None
+        return state
+
+    def _run_started(self, event: RunStarted) -> None:
+        self.run_id = event.run_id
+        self.inputs = event.inputs
+        self.started_us = event.at_us
+        self.timeout = event.timeout
+        self.tags = event.tags
+        self.metadata = event.metadata
+        self.top = Frame(compiled(self.definition), ready=self.ready, inputs=dict(event.inputs))
+
+    def _step_started(self, event: StepStarted) -> None:
+        state = self.at(event.step)
+        state.status = "running"
+        state.started_us = event.at_us
+        state.fingerprint = event.fingerprint
+        if state.owner is None:
+            state.frame.active += 1
+        elif state.owner.map is not None:
+            state.owner.map.active += 1
+        step = state.step
+        if step.child is not None and (step.definition.map is None or state.owner is not None):
+            self._open(state, step.child)
+
+    def _open(self, state: StepState, child: Compiled) -> None:
+        inputs = child_inputs(child.definition, arguments(state))
+        state.child = Frame(child, ready=self.ready, inputs=inputs, prefix=state.path + "/", parent=state)
+
+    def _map_expanded(self, event: MapExpanded) -> None:
+        state = self.at(event.step)
+        rule = state.step.definition.map
+        limit = rule.concurrency if rule is not None else None
+        state.map = MapState([None] * event.items, limit)
+        if event.items == 0:
+            self.ready.append((state, END))
+        for _ in range(event.items if limit is None else min(limit, event.items)):
+            self._hand_out(state, state.map)
+
+    def _hand_out(self, state: StepState, items: MapState) -> None:
+        self.ready.append((state, items.next))
+        items.next += 1
+
+    def _call_started(self, event: CallStarted) -> None:
+        record = CallRecord(event.call, event.provider, event.model, event.at_us, event.estimate)
+        self.at(event.step).calls.append(record)
+
+    def _call_finished(self, event: CallFinished) -> None:
+        record = self.at(event.step).calls[event.call - 1]
+        record.finished_us = event.at_us
+        record.usage = event.usage
+        record.cost = event.cost
+        record.error = event.error
+        record.finish_reason = event.finish_reason
+        record.answer = event.answer
+        if event.usage is not None:
+            self.usage = self.usage + event.usage
+            if event.cost is None:
+                self.unpriced_calls += 1
+            else:
+                self.priced_cost += event.cost
+
+    def _step_succeeded(self, event: StepSucceeded) -> None:
+        state = self.at(event.step)
+        value = event.value
+        if state.child is not None:
+            value = state.child.result()
+        elif state.map is not None:
+            value = map_result(state)
+        state.value = value
+        state.cached = event.cached
+        self._end(state, event, "succeeded", value)
+
+    def _step_skipped(self, event: StepSkipped) -> None:
+        state = self.at(event.step)
+        state.reason = event.reason
+        self._end(state, event, "skipped", self._mark_of(state))
+
+    def _mark_of(self, state: StepState) -> Mark:
+        """Whether it was skipped because something failed: one of its skipped bindings was, or a name in `when`."""
+        if state.owner is not None or state.child is not None:
+            return SKIPPED
+        values, step = state.frame.values, state.step
+        marks = [values[slot] if resolve is None else resolve(values) for _, slot, resolve in step.args]
+        if step.guard is not None and not any(type(mark) is Mark for mark in marks):
+            marks = [resolve(values) for _, resolve in step.guard.args]
+        return LOST if any(mark is LOST for mark in marks) else SKIPPED
+
+    def _step_failed(self, event: StepFailed) -> None:
+        state = self.at(event.step)
+        state.error = event.error
+        self.failed += 1
+        policy = state.on_error
+        is_map = state.step.definition.map is not None and state.owner is None
+        shut(state)
+        if isinstance(policy, Default) and not is_map:  # the policy of a map is for its items
+            state.value = policy.value
+            self._end(state, event, "failed", policy.value)
+            return
+        if policy == "fail" and state.owner is None:
+            state.frame.close(event.error, state.path)
+        self._end(state, event, "failed", LOST)
+
+    def _step_cancelled(self, event: StepCancelled) -> None:
+        state = self.at(event.step)
+        state.reason = state.stopped or "cancelled"
+        shut(state)
+        self._end(state, event, "cancelled", SKIPPED)
+
+    def _end(self, state: StepState, event: Event, status: Any, content: Data | Mark) -> None:
+        started = state.status == "running"
+        state.status = status
+        state.finished_us = event.at_us
+        if state.owner is not None:
+            self._end_item(state.owner, status, state.error, started)
+            return
+        if started:
+            state.frame.active -= 1
+        state.frame.settle(state.step, content)
+
+    def _end_item(self, owner: StepState, status: str, error: Failure | None, started: bool) -> None:
+        items = owner.map
+        assert items is not None
+        items.active -= started
+        items.done += 1
+        if status == "failed":
+            items.failed += 1
+            if owner.on_error == "fail":
+                items.closed = True
+                items.failure = items.failure or error
+        if not items.closed and items.next < len(items.items):
+            self._hand_out(owner, items)
+        if items.done == len(items.items) or (items.closed and items.active == 0):
+            self.ready.append((owner, END))
+
+    def _warned(self, event: Warned) -> None:
+        self.warnings.append(event)
+
+    def _cancel_requested(self, event: RunCancelRequested) -> None:
+        self.cancel_requested = True
+
+    def _run_finished(self, event: RunFinished) -> None:
+        self.status = event.status
+        self.error = event.error
+        self.finished_us = event.at_us
+
+
+_FOLDS: dict[type[Event], Callable[[RunState, Any], None]] = cast(
+    "dict[type[Event], Callable[[RunState, Any], None]]",
+    {
+        RunStarted: RunState._run_started,
+        StepStarted: RunState._step_started,
+        StepSucceeded: RunState._step_succeeded,
+        CallStarted: RunState._call_started,
+        CallFinished: RunState._call_finished,
+        MapExpanded: RunState._map_expanded,
+        StepSkipped: RunState._step_skipped,
+        StepFailed: RunState._step_failed,
+        StepCancelled: RunState._step_cancelled,
+        Warned: RunState._warned,
+        RunCancelRequested: RunState._cancel_requested,
+        RunFinished: RunState._run_finished,
+    },
+)

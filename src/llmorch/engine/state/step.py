@@ -1,0 +1,110 @@
+"""The state of one step, map item or nested workflow's step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from ...definition.workflow import OnError
+from ...events import Answer, StepStatus
+from ...models.failure import Failure
+from ...models.usage import Usage
+from ...models.values import Data
+from ...planner.compile import CompiledStep
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
+
+    from .frame import Frame
+
+__all__ = ["CallRecord", "MapState", "StepState"]
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One request of a step, as the log tells it.
+
+    Attributes:
+        call: Counts the step's requests from 1.
+        estimate: What it was expected to cost at most, in US dollars.
+        usage: None while it runs, and when nothing is known of it.
+        finished_us: None while it runs.
+    """
+
+    call: int
+    provider: str
+    model: str
+    started_us: int
+    estimate: Decimal | None = None
+    finished_us: int | None = None
+    usage: Usage | None = None
+    cost: Decimal | None = None
+    error: Failure | None = None
+    finish_reason: str | None = None
+    answer: Answer | None = None
+
+
+@dataclass(slots=True)
+class MapState:
+    """The items of a map.
+
+    Attributes:
+        next: Index of the first item not yet handed out.
+        active: Items that have started and not ended.
+        closed: No further item starts.
+        args: What the items are run with; worked out again from the frame when it is None.
+    """
+
+    items: list[StepState | None]
+    limit: int | None
+    next: int = 0
+    active: int = 0
+    done: int = 0
+    failed: int = 0
+    closed: bool = False
+    failure: Failure | None = None
+    args: dict[str, Data] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class StepState:
+    """A step of a frame, or one item of a map (`item` is then its index and `owner` the map).
+
+    Attributes:
+        args: What its action is run with, once worked out.
+        child: The frame of a nested workflow.
+        scope: Cancels the step alone; only where something may want to.
+        stopped: Why it is being cancelled, while it is.
+    """
+
+    path: str
+    step: CompiledStep
+    frame: Frame
+    item: int | None = None
+    owner: StepState | None = None
+    status: StepStatus = "pending"
+    value: Data = None
+    error: Failure | None = None
+    reason: str = ""
+    fingerprint: str | None = None
+    started_us: int | None = None
+    finished_us: int | None = None
+    cached: bool = False
+    calls: list[CallRecord] = field(default_factory=list[CallRecord])
+    map: MapState | None = None
+    child: Frame | None = None
+    args: dict[str, Any] | None = None
+    scope: CancelScope | None = None
+    stopped: str | None = None
+
+    @property
+    def on_error(self) -> OnError:
+        """The policy that decides what a failure of this step means."""
+        return self.step.on_error
+
+    @property
+    def is_stoppable(self) -> bool:
+        """Whether something may cancel it, or what runs inside it, alone."""
+        step = self.step
+        return step.cancellable or step.definition.timeout is not None or self.frame.stoppable

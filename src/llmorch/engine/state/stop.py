@@ -1,0 +1,36 @@
+"""What is in flight, and closing what stands inside a container that has ended early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .step import StepState
+
+__all__ = ["in_flight", "shut"]
+
+
+def in_flight(steps: Iterable[StepState], *, below: StepState | None = None) -> list[StepState]:
+    """Started steps that have not ended, innermost first; only those inside one container, if given."""
+    started = [state for state in steps if state.status == "running"]
+    if below is not None:
+        inside = (f"{below.path}/", f"{below.path}[", f"{below.path}@")
+        started = [state for state in started if state.path.startswith(inside)]
+    return sorted(started, key=lambda state: -_depth(state.path))
+
+
+def _depth(path: str) -> int:
+    return path.count("/") + path.count("[") + path.count("@")
+
+
+def shut(state: StepState) -> None:
+    """Nothing new starts inside this container, at any depth."""
+    if state.map is not None:
+        state.map.closed = True
+        for item in state.map.items:
+            if item is not None:
+                shut(item)
+    if state.child is not None:
+        state.child.closed = True
+        for inner in state.child.steps:
+            if inner is not None:
+                shut(inner)

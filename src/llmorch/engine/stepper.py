@@ -1,0 +1,253 @@
+"""What happens to a thing that is ready: it is skipped, opened, started, or it ends.
+
+All of it is synchronous but the leaves, payloads and functions, which come back as coroutines for a runner to await.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+import anyio
+
+from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
+from ..errors import BudgetExceeded, ClaimLost, StoreCorrupt, TemplateError, TimedOut
+from ..events import MapExpanded, StepCancelled, StepFailed, StepSkipped, StepStarted, StepSucceeded
+from ..models.failure import Failure, failure_of
+from ..models.values import Data
+from ..planner.resolve import LOST, UNDECIDED, Mark
+from .journal import Journal
+from .services import Services
+from .state.arguments import arguments, item_count, resolved
+from .state.frame import END, STOP, Frame
+from .state.run import RunState
+from .state.step import StepState
+from .state.stop import in_flight
+from .steps.function import run_function
+from .steps.guard import is_open
+from .steps.payload import run_payload
+from .timers import Timers
+
+__all__ = ["Ending", "Stepper", "Work"]
+
+Work = Coroutine[Any, Any, None]
+Ending = Literal["succeeded", "partial", "failed", "cancelled"]
+
+
+class Stepper:
+    """Advances one run.
+
+    Args:
+        finish: Told how the top workflow ended.
+        abort: Told of a failure that ends the run whatever `on_error` says.
+    """
+
+    __slots__ = ("abort", "finish", "journal", "services", "state", "timers")
+
+    def __init__(
+        self,
+        state: RunState,
+        journal: Journal,
+        services: Services,
+        *,
+        timers: Timers,
+        finish: Callable[[Ending, Failure | None], None],
+        abort: Callable[[Failure], None],
+    ) -> None:
+        self.state = state
+        self.journal = journal
+        self.services = services
+        self.timers = timers
+        self.finish = finish
+        self.abort = abort
+
+    def advance(self, owner: Frame | StepState, index: int) -> Work | None:
+        """Do what can be done at once; what takes time comes back as a coroutine."""
+        if isinstance(owner, Frame):
+            if index == END:
+                return self._end_frame(owner)
+            if index == STOP:
+                return self._stop_rest(owner)
+            return None if owner.closed else self._begin(self.state.begin(owner, index))
+        return self._end_map(owner) if index == END else self._begin_item(owner, index)
+
+    def _begin(self, state: StepState) -> Work | None:
+        """A step whose bindings are decided: skip it, fail it, open it or start it."""
+        if state.finished_us is not None:
+            return None
+        try:
+            args = resolved(state)
+            if isinstance(args, Mark):
+                why = " because of a failure" if args is LOST else ""
+                return self._skip(state, f"something it reads was skipped{why}")
+            if state.step.guard is not None:
+                verdict = is_open(state.step.guard, state.frame.values)
+                if verdict is not True:
+                    return self._skip(state, verdict)
+            state.args = args
+            if state.step.definition.map is not None:
+                return self._open_map(state, args)
+        except Exception as error:  # whatever it is, it is this step's failure
+            return self.fail(state, error)
+        return self._start(state)
+
+    def _begin_item(self, owner: StepState, index: int) -> Work | None:
+        assert owner.map is not None
+        if owner.map.closed:
+            return None
+        state = self.state.begin_item(owner, index)
+        if state.finished_us is not None:
+            return None
+        arguments(state)
+        return self._start(state)
+
+    def _skip(self, state: StepState, reason: str) -> None:
+        self.journal.append(StepSkipped(state.path, reason))
+
+    def _start(self, state: StepState) -> Work | None:
+        """Start the action of a step or item."""
+        seq = self.journal.append(StepStarted(state.path))
+        step = state.step
+        if isinstance(step.definition.action, WorkflowAction):
+            if state.owner is None:
+                self._watch(state)
+            return None
+        work = self._leaf(state, seq)
+        return self._scoped(state, work) if state.is_stoppable else work
+
+    async def _leaf(self, state: StepState, seq: int) -> None:
+        """Run a payload or function and record how it ended."""
+        action, args = state.step.definition.action, state.args
+        assert args is not None
+        journal = self.journal
+        try:
+            if isinstance(action, FunctionAction):
+                if journal.committed < seq and not action.pure:
+                    await journal.durable(seq)
+                await run_function(state, action, dict(args), journal=journal, services=self.services)
+            elif isinstance(action, PayloadAction):
+                await run_payload(state, action.payload, args, journal=journal, services=self.services)
+        except (ClaimLost, StoreCorrupt):
+            raise
+        except Exception as error:  # user code and providers may raise anything; it is the step's failure
+            if error is journal.failure:
+                raise
+            self.fail(state, error)
+
+    async def _scoped(self, state: StepState, work: Work) -> None:
+        """Run a leaf in a scope of its own, because it has a timeout or something may stop it."""
+        definition = state.step.definition
+        limit_s = definition.timeout if definition.map is None else None  # a map's timeout bounds the whole map
+        with anyio.CancelScope() as scope:
+            if limit_s is not None:
+                scope.deadline = anyio.current_time() + limit_s
+            state.scope = scope
+            await work
+        state.scope = None
+        if scope.cancelled_caught and state.finished_us is None:
+            if state.stopped is not None:
+                self.journal.append(StepCancelled(state.path))
+            else:
+                self.fail(state, _too_long(state))
+
+    def fail(self, state: StepState, error: Exception) -> None:
+        """Record a failure; a budget that ran out ends the whole run."""
+        if isinstance(error, TemplateError) and error.step is None:
+            named = TemplateError(f"Step {state.path!r}: {error.message}", line=error.line, step=state.path)
+            named.__cause__ = error
+            error = named
+        failure = failure_of(error, step=state.path)
+        self.journal.append(StepFailed(state.path, failure))
+        if isinstance(error, BudgetExceeded):
+            self.abort(failure)
+
+    def _open_map(self, state: StepState, args: dict[str, Data]) -> None:
+        width = item_count(args, state.step.each, state.path)
+        self.journal.append(StepStarted(state.path))
+        self.journal.append(MapExpanded(state.path, width))
+        self._watch(state)
+
+    def _end_map(self, state: StepState) -> None:
+        """All items of a map have ended, or one failed under "fail" and the rest has drained."""
+        items = state.map
+        if items is None or state.finished_us is not None or items.active > 0:
+            return
+        failure = items.failure
+        if failure is None and state.on_error == "skip" and items.failed and items.failed == len(items.items):
+            failure = next(item.error for item in items.items if item is not None and item.error is not None)
+        self._close_container(state, "succeeded", failure)
+
+    def _end_frame(self, frame: Frame) -> None:
+        """A workflow has ended: the run itself, or a step of the workflow around it."""
+        parent = frame.parent
+        if parent is None:
+            ending, failure = self._outcome(frame)
+            if failure is not None:
+                self.finish("failed", failure)
+            else:
+                self.finish("partial" if self.state.failed else "succeeded", None)
+        elif parent.finished_us is None:
+            self._close_container(parent, *self._outcome(frame))
+
+    def _outcome(self, frame: Frame) -> tuple[Literal["succeeded", "skipped"], Failure | None]:
+        if frame.failure is not None:
+            return "succeeded", frame.failure
+        try:
+            result = frame.result()
+        except Exception as error:  # the output names a part its value lacks: the workflow's failure
+            return "succeeded", failure_of(error, step=frame.parent.path if frame.parent is not None else None)
+        if result is LOST:
+            return "succeeded", next(step.error for step in frame.steps if step is not None and step.error is not None)
+        return ("skipped" if isinstance(result, Mark) else "succeeded"), None
+
+    def _close_container(self, state: StepState, ending: Literal["succeeded", "skipped"], failure: Failure | None) -> None:
+        self.timers.stop(state.path)
+        if failure is not None:
+            self.journal.append(StepFailed(state.path, failure))
+        elif ending == "skipped":
+            self._skip(state, "its output was skipped")
+        else:
+            self.journal.append(StepSucceeded(state.path))
+
+    def _stop_rest(self, frame: Frame) -> None:
+        """A `first_n(cancel_rest=True)` has its values: stop the candidates that nothing else needs."""
+        for selection in frame.compiled.selections:
+            if selection.expendable and frame.values[selection.slot] is not UNDECIDED:
+                for index in selection.expendable:
+                    state = self.state.begin(frame, index)
+                    if state.finished_us is None:
+                        self._stop(state, "not needed")
+
+    def _stop(self, state: StepState, reason: str) -> None:
+        """Cancel one step; a running leaf records that itself when it is out."""
+        state.stopped = reason
+        if state.scope is not None:
+            state.scope.cancel()
+            return
+        self._stop_inside(state, reason)
+        self.timers.stop(state.path)
+        self.journal.append(StepCancelled(state.path))
+
+    def _stop_inside(self, state: StepState, reason: str) -> None:
+        for inner in in_flight(self.state.steps.values(), below=state):
+            inner.stopped = reason
+            if inner.scope is not None:
+                inner.scope.cancel()
+            else:
+                self.journal.append(StepCancelled(inner.path))
+
+    def _watch(self, state: StepState) -> None:
+        """Bound a container's time, where its step has a timeout."""
+        limit_s = state.step.definition.timeout
+        if limit_s is not None:
+            self.timers.start(state.path, limit_s, lambda: self._out_of_time(state))
+
+    def _out_of_time(self, state: StepState) -> None:
+        if state.finished_us is None:
+            self._stop_inside(state, "its container took too long")
+            self.fail(state, _too_long(state))
+
+
+def _too_long(state: StepState) -> TimedOut:
+    limit = state.step.definition.timeout
+    return TimedOut(f"Step {state.path!r} took longer than its timeout of {limit:g} s; raise timeout=", step=state.path)

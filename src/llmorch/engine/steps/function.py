@@ -1,0 +1,88 @@
+"""A step that calls a Python function."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from ...definition.actions import FunctionAction
+from ...definition.functions import RunContext
+from ...errors import StepError
+from ...events import StepSucceeded, Warned
+from ...models.values import Data, to_data
+from ...policies.retry import retrying
+from ...schema import describe, validate
+from ..journal import Journal
+from ..services import Services
+from ..state.step import StepState
+
+__all__ = ["run_function"]
+
+_SIMPLE = (str, int, float, bool, list, dict)
+
+
+async def run_function(
+    state: StepState, action: FunctionAction, args: dict[str, Any], *, journal: Journal, services: Services
+) -> None:
+    """Call it with its arguments validated to their annotations, and record what it returns as data.
+
+    Raises:
+        Exception: Whatever the function raised.
+    """
+    given = fitted(action, args, state.path)
+    if action.context is not None:
+        given[action.context] = RunContext(journal.state.run_id, state.path, services.deps)
+    if action.retry is None:
+        value = await _called(state, action, given, journal, services)
+    else:
+        value = await retrying(
+            lambda: _called(state, action, given, journal, services),
+            action.retry,
+            pause=lambda _, wait_s: services.rest(wait_s),
+            may_pass=lambda error, _, __: isinstance(error, Exception),
+        )
+    journal.append(StepSucceeded(state.path, to_data(value, where=f"step {state.path!r}")))
+
+
+async def _called(
+    state: StepState, action: FunctionAction, given: dict[str, Any], journal: Journal, services: Services
+) -> Any:
+    if action.is_async:
+        return await action.function(**given)
+    if action.inline:
+        return action.function(**given)
+    limiter = services.threads()
+    try:
+        return await anyio.to_thread.run_sync(
+            partial(action.function, **given), abandon_on_cancel=True, limiter=limiter
+        )
+    except anyio.get_cancelled_exc_class():
+        text = f"the thread of step {state.path!r} cannot be stopped; it was left behind and its result is dropped"
+        journal.append(Warned(state.path, "thread-abandoned", text))
+        raise
+
+
+def fitted(action: FunctionAction, args: dict[str, Data], path: str) -> dict[str, Any]:
+    """The arguments validated to the function's annotations.
+
+    Raises:
+        StepError: One does not fit.
+    """
+    for param in action.typed:
+        name, annotation = param.name, param.annotation
+        if name not in args:
+            continue
+        value = args[name]
+        if annotation in _SIMPLE and type(value) is annotation:
+            continue
+        try:
+            args[name] = validate(annotation, value)
+        except ValueError as error:
+            raise StepError(
+                f"Step {path!r} takes {name!r} as {describe(annotation)}, but was given what does not fit: {error}",
+                step=path,
+            ) from None
+    return args

@@ -1,0 +1,102 @@
+"""A run that is being carried out in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import anyio
+
+from . import _wake
+from .definition.workflow import WorkflowDef
+from .engine.executor import Executor
+from .engine.journal import Journal
+from .engine.listener import Listener
+from .engine.services import Services
+from .engine.state.run import RunState
+from .events import RunStarted
+from .observers import Observer, observe
+from .ports import Claim, RunStore
+
+__all__ = ["LiveRun"]
+
+_OBSERVERS_S = 10.0
+
+
+class LiveRun:
+    """State, journal and executor of one run.
+
+    Attributes:
+        failure: What ended it in this process without ending the run, such as `ClaimLost`.
+    """
+
+    __slots__ = ("_ended", "_observers", "_waiting", "executor", "failure", "journal", "state", "store")
+
+    def __init__(
+        self,
+        definition: WorkflowDef,
+        started: RunStarted,
+        *,
+        store: RunStore,
+        claim: Claim,
+        services: Services,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.state = RunState(definition)
+        self.state.apply(started)
+        self.store = store
+        self.journal = Journal(store, claim, self.state)
+        self.executor = Executor(self.state, self.journal, services)
+        self.failure: BaseException | None = None
+        self._observers = observers
+        self._ended = False
+        self._waiting: list[anyio.Event] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens here."""
+        return self._ended
+
+    async def drive(self) -> None:
+        """Carry it out in the calling task.
+
+        Raises:
+            LLMOrchError: The run could not be recorded; a failed step raises nothing.
+        """
+        watched = [self._watched(observer) for observer in self._observers]
+        try:
+            await self.executor.run()
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._ended = True
+            for event in self._waiting:
+                event.set()
+            if watched:
+                with anyio.move_on_after(_OBSERVERS_S, shield=True):
+                    for seen in watched:
+                        await seen.wait()
+
+    def _watched(self, observer: Observer) -> anyio.Event:
+        """Let an observer see every event, in its own time; the event is set when it has."""
+        seen = anyio.Event()
+        listener = Listener(self.state.run_id, self.store, journal=self.journal, deltas=False)
+        _wake.spawn(observe, listener, observer, seen)
+        return seen
+
+    async def drive_quietly(self) -> None:
+        """`drive` for a background task: the error waits for whoever asks for the result."""
+        with suppress(Exception):  # kept in `failure`
+            await self.drive()
+
+    async def wait(self) -> None:
+        """Return when nothing more happens here."""
+        if not self._ended:
+            event = anyio.Event()
+            self._waiting.append(event)
+            await event.wait()
+
+    def listen(self, *, after: int = 0) -> Listener:
+        """Its events from a seq on, and the pieces of answers as they come."""
+        return Listener(self.state.run_id, self.store, after=after, journal=self.journal)

@@ -1,0 +1,1 @@
+"""The values people write and read: blocks, payloads, messages, policies, usage, responses."""

@@ -1,0 +1,47 @@
+"""What all frozen values share: strict, closed, hashable, and a positional constructor that survives a round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from .values import FrozenDict, freeze, to_data
+
+__all__ = ["FrozenData", "Seconds", "Value", "positional"]
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+class Value(BaseModel):
+    """A frozen value: no unknown fields, no silent conversion, equal and hashable by content."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+
+def positional(init: F) -> F:
+    """Mark a constructor that only renames arguments, so that `model_validate` goes past it.
+
+    pydantic calls a custom `__init__` with the fields as keywords, which `*blocks` cannot take; the mark is the one
+    `BaseModel.__init__` itself carries.
+    """
+    init.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic's own mark, see above
+    return init
+
+
+FrozenData = Annotated[
+    FrozenDict[str, object],
+    BeforeValidator(lambda given: freeze(to_data(given, where="mapping")) if isinstance(given, dict) else given),
+]
+
+
+def _positive(span: float | timedelta | None) -> float | timedelta | None:
+    amount = span.total_seconds() if isinstance(span, timedelta) else span
+    if amount is not None and not amount > 0:
+        raise ValueError("must be more than 0 seconds (leave it out for no limit)")
+    return span
+
+
+Seconds = Annotated[float | timedelta, AfterValidator(_positive)]

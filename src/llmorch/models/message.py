@@ -1,0 +1,121 @@
+"""One message of a conversation with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Value, positional
+
+__all__ = ["File", "Image", "Message", "Part", "Role", "Text", "ToolCall"]
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class Text(Value):
+    """A part of a message that is text.
+
+    Example:
+        >>> Text("hello").text
+        'hello'
+    """
+
+    text: str
+
+    @positional
+    def __init__(self, text: str) -> None:
+        super().__init__(text=text)
+
+
+class Image(Value):
+    """A part of a message that is an image, by address (`https:` or `data:`).
+
+    Example:
+        >>> Image("data:image/png;base64,AAAA").media_type
+        'image/png'
+    """
+
+    url: str
+    media_type: str = "image/png"
+
+    @positional
+    def __init__(self, url: str, *, media_type: str = "image/png") -> None:
+        super().__init__(url=url, media_type=media_type)
+
+
+class File(Value):
+    """A part of a message that is a file, by address (`https:` or `data:`).
+
+    Example:
+        >>> File("data:text/plain,hi", media_type="text/plain").name
+        ''
+    """
+
+    url: str
+    media_type: str
+    name: str = ""
+
+    @positional
+    def __init__(self, url: str, *, media_type: str, name: str = "") -> None:
+        super().__init__(url=url, media_type=media_type, name=name)
+
+
+Part = Text | Image | File
+
+
+class ToolCall(Value):
+    """A tool the model asks for; `arguments` is the raw JSON text it wrote.
+
+    Example:
+        >>> ToolCall("call-1", "add", '{"a": 1}').name
+        'add'
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+    @positional
+    def __init__(self, id: str, name: str, arguments: str) -> None:
+        super().__init__(id=id, name=name, arguments=arguments)
+
+
+class Message(Value):
+    """One message: who says it and what.
+
+    Args:
+        role: `system`, `user`, `assistant` or `tool`.
+        content: Text, or parts.
+        tool_calls: Tools an assistant's message asks for.
+        tool_call_id: The call a tool's message answers.
+
+    Example:
+        >>> Message("user", "Hello").text
+        'Hello'
+    """
+
+    role: Role
+    content: str | tuple[Part, ...]
+    tool_calls: tuple[ToolCall, ...] = Field(default=(), strict=False)
+    tool_call_id: str | None = None
+
+    @positional
+    def __init__(
+        self,
+        role: Role,
+        content: str | Iterable[Part],
+        *,
+        tool_calls: Iterable[ToolCall] = (),
+        tool_call_id: str | None = None,
+    ) -> None:
+        parts = content if isinstance(content, str) else tuple(content)
+        super().__init__(role=role, content=parts, tool_calls=tuple(tool_calls), tool_call_id=tool_call_id)
+
+    @property
+    def text(self) -> str:
+        """The text of the message; parts that are no text are left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, Text))

@@ -1,0 +1,235 @@
+"""Everything that defines one interaction with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Generic, TypedDict, Unpack, cast, overload
+
+from pydantic import Field, field_validator
+from typing_extensions import TypeVar
+
+from .. import door
+from .._clock import seconds
+from ..schema import check_type
+from .action import Action
+from .base import FrozenData, Seconds, Value, positional
+from .block import Block
+from .message import Message
+from .policy import Retry
+from .response import Response
+from .settings import Settings
+from .values import Data, FrozenDict, freeze, to_data
+
+__all__ = ["Payload", "PayloadChanges"]
+
+T = TypeVar("T", covariant=True, default=str)
+U = TypeVar("U")
+
+
+class PayloadChanges(TypedDict, total=False):
+    """What `Payload.using` may change; a field left out is kept, None unsets it."""
+
+    name: str
+    blocks: Iterable[Block | str]
+    model: str | None
+    output: Any  # Any: a type, a union, a Literal or a JSON schema
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    stop: Iterable[str] | None
+    seed: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    extra: Mapping[str, Any] | None  # Any: vendor fields
+    history: Iterable[Message] | None
+    output_retries: int | None
+    fallback: Iterable[str] | None
+    retry: Retry | None
+    timeout: float | timedelta | None
+    description: str | None
+    tags: Iterable[str] | None
+
+
+class Payload(Value, Action[T], Generic[T]):
+    """One LLM call: blocks, model, settings and output type.
+
+    Args:
+        name: Also the step's name, unless `add` is given another.
+        blocks: Text in order; a plain string is a user block. Adjacent blocks of one role become one message.
+        model: `"provider:model"`; unset, the orchestrator's default is used.
+        output: A type, a union, a Literal or a JSON schema that the answer must satisfy; `str` is the answer's text.
+        temperature: 0 means 0; None, as everywhere, means unset.
+        max_tokens: Bound of the answer, in tokens.
+        extra: Fields passed into the request body as they are.
+        history: Messages put before the last message.
+        output_retries: How often an answer that fails `output` is sent back with the error.
+        fallback: Models to try, in order, when this one cannot answer.
+        retry: How often and patiently a call is repeated; `Retry(attempts=1)` turns it off.
+        timeout: Bound of one call, in seconds or as a timedelta; unset: 600 s.
+
+    Example:
+        >>> hello = Payload("hello", "Say hello to {{ who }}.", model="offline:echo")
+        >>> sorted(hello.variables)
+        ['who']
+    """
+
+    name: str = Field(min_length=1)
+    blocks: tuple[Block, ...] = Field(default=(), strict=False)
+    model: str | None = Field(default=None, min_length=1)
+    output: Any = str  # Any: a type, a union, a Literal or a JSON schema
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = Field(default=(), strict=False)
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    extra: FrozenData = FrozenDict()
+    history: tuple[Message, ...] = Field(default=(), strict=False)
+    output_retries: int = Field(default=1, ge=0, le=10)
+    fallback: tuple[str, ...] = Field(default=(), strict=False)
+    retry: Retry | None = None
+    timeout: Seconds | None = None
+    description: str = ""
+    tags: tuple[str, ...] = Field(default=(), strict=False)
+
+    # fmt: off
+    @overload
+    def __init__(
+        self: Payload[str], name: str, *blocks: Block | str, model: str | None = None,
+        temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
+        stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
+        frequency_penalty: float | None = None, extra: Mapping[str, Any] = ..., history: Iterable[Message] = (),
+        output_retries: int = 1, fallback: Iterable[str] = (), retry: Retry | None = None,
+        timeout: float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Payload[U], name: str, *blocks: Block | str, model: str | None = None, output: type[U],
+        temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
+        stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
+        frequency_penalty: float | None = None, extra: Mapping[str, Any] = ..., history: Iterable[Message] = (),
+        output_retries: int = 1, fallback: Iterable[str] = (), retry: Retry | None = None,
+        timeout: float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Payload[Any], name: str, *blocks: Block | str, model: str | None = None, output: Any,
+        temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
+        stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
+        frequency_penalty: float | None = None, extra: Mapping[str, Any] = ..., history: Iterable[Message] = (),
+        output_retries: int = 1, fallback: Iterable[str] = (), retry: Retry | None = None,
+        timeout: float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
+    ) -> None: ...
+    @positional
+    def __init__(
+        self, name: str, *blocks: Block | str, model: str | None = None, output: Any = str,
+        temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
+        stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
+        frequency_penalty: float | None = None, extra: Mapping[str, Any] = FrozenDict(),
+        history: Iterable[Message] = (), output_retries: int = 1, fallback: Iterable[str] = (),
+        retry: Retry | None = None, timeout: float | timedelta | None = None, description: str = "",
+        tags: Iterable[str] = (),
+    ) -> None:
+        super().__init__(
+            name=name, blocks=_as_blocks(blocks), model=model, output=output, temperature=temperature,
+            max_tokens=max_tokens, top_p=top_p, stop=stop, seed=seed, presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty, extra=extra, history=tuple(history), output_retries=output_retries,
+            fallback=fallback, retry=retry, timeout=timeout, description=description, tags=tags,
+        )
+    # fmt: on
+
+    @field_validator("output")
+    @classmethod
+    def _is_output(cls, output: Any) -> Any:
+        if isinstance(output, Mapping):
+            return freeze(to_data(output, where="output"))
+        return check_type(output)
+
+    @field_validator("stop", "fallback", "tags", mode="before")
+    @classmethod
+    def _no_bare_text(cls, given: object) -> object:
+        if isinstance(given, str):
+            raise ValueError(f"takes several: write [{given!r}]")
+        return tuple(given) if isinstance(given, Iterable) else given
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The sampling settings that are set."""
+        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Every root name the blocks read, those with defaults included."""
+        return frozenset().union(*(block.variables for block in self.blocks))
+
+    @cached_property
+    def defaults(self) -> frozenset[str]:
+        """Variables that every block reading them has a default for."""
+        needed = {name for block in self.blocks for name in block.variables - block.default_data.keys()}
+        return self.variables - needed
+
+    @cached_property
+    def timeout_s(self) -> float | None:
+        """The timeout in seconds."""
+        return seconds(self.timeout)
+
+    def render(self, **values: Any) -> list[Message]:
+        """The messages with their variables filled in, as they would be sent.
+
+        Raises:
+            TemplateError: A variable has neither a value nor a default, or a template fails on these values.
+            ValueRefused: A value is not data.
+        """
+        return self.render_data({name: to_data(value, where=f"variable {name!r}") for name, value in values.items()})
+
+    def render_data(self, values: Mapping[str, Data]) -> list[Message]:
+        """The same for values that are data already."""
+        messages = [
+            Message(role, "\n\n".join(block.render_data(values) for block in blocks))
+            for role, blocks in groupby(self.blocks, key=lambda block: block.role)
+        ]
+        return [*messages[:-1], *self.history, *messages[-1:]]
+
+    def using(self, **changes: Unpack[PayloadChanges]) -> Payload[T]:
+        """A changed copy; what is left out is kept, None unsets.
+
+        Raises:
+            TypeError: A field that Payload does not have.
+            pydantic.ValidationError: A value of the wrong type.
+        """
+        unknown = sorted(changes.keys() - Payload.model_fields.keys())
+        if unknown:
+            raise TypeError(f"Payload has no field {unknown[0]!r}; it has {', '.join(Payload.model_fields)}")
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        for name, value in changes.items():
+            if value is None:
+                fields.pop(name, None)
+            else:
+                fields[name] = value
+        if "blocks" in changes:
+            fields["blocks"] = _as_blocks(changes["blocks"])
+        return cast("Payload[T]", Payload.model_validate(fields))
+
+    async def run(self, **values: Any) -> Response[T]:
+        """Send it on the default orchestrator and give the answer.
+
+        Raises:
+            LLMOrchError: What went wrong; see the error tree.
+        """
+        return cast("Response[T]", await door.current().respond(self, values))
+
+    def run_sync(self, **values: Any) -> Response[T]:
+        """`run` for code that is not async; works in scripts, running loops and notebooks."""
+        return cast("Response[T]", door.current().respond_sync(self, values))
+
+
+def _as_blocks(given: Iterable[Block | str]) -> tuple[Block, ...]:
+    if isinstance(given, str):
+        raise TypeError(f"blocks takes several: write [{given!r}]")
+    return tuple(
+        block if isinstance(block, Block) else Block(f"block-{index}", block) for index, block in enumerate(given, 1)
+    )

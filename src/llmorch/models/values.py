@@ -1,0 +1,179 @@
+"""The data rule: what may be recorded, and how anything becomes it.
+
+Data is None, bool, int, float (finite), str (no lone surrogate), list and dict with str keys: what JSON can hold.
+Everything a step returns is turned into data before it is recorded, so a live run and a resumed one see the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
+
+from ..errors import ValueRefused
+
+__all__ = ["Data", "FrozenDict", "copy_data", "freeze", "to_data"]
+
+Data = Any  # JSON data; a recursive alias slows every checker down and narrows nothing that callers may rely on
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_MAX_DEPTH = 100
+
+
+class FrozenDict(dict[K, V]):
+    """A dict that refuses change and can be hashed, so that the values that hold it can be."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # dict says None; this one never changes
+        return hash(frozenset((key, _hashable(value)) for key, value in self.items()))
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("this mapping is frozen; make a changed copy with .using()")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]  # every mutator, one refusal
+
+    def __copy__(self) -> FrozenDict[K, V]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> FrozenDict[K, V]:
+        return self
+
+    def __reduce__(self) -> tuple[type[FrozenDict[K, V]], tuple[dict[K, V]]]:
+        return (type(self), (dict(self),))
+
+
+def _hashable(value: object) -> object:
+    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
+
+
+def freeze(value: Any) -> Any:  # Any: data in, data out
+    """The value with every mapping frozen and every list a tuple, at any depth."""
+    if isinstance(value, Mapping):
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
+def to_data(value: Any, *, where: str = "value") -> Data:
+    """The value as data, sharing no mutable part with it.
+
+    pydantic models, dataclasses, dates, UUIDs, Decimals, enums and sets take the form pydantic dumps them in (JSON
+    mode); tuples become lists; keys become str; ints keep any size.
+
+    Args:
+        where: Names the thing in the error, such as `step 'merge'`.
+
+    Raises:
+        ValueRefused: NaN or infinity, bytes, a lone surrogate, nesting over 100 levels, or a type that is not data.
+    """
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() or not _has_surrogate(value) else _refuse(where, "", "text with a lone surrogate")
+    if value is None or kind is bool or kind is int:
+        return value
+    return _convert(value, where, "", 0)
+
+
+def _convert(value: Any, where: str, path: str, depth: int) -> Data:
+    if depth > _MAX_DEPTH:
+        _refuse(where, path, f"nesting over {_MAX_DEPTH} levels")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        text = str.__str__(value) if type(value) is str else _plain_text(value)
+        return text if text.isascii() or not _has_surrogate(text) else _refuse(where, path, "text with a lone surrogate")
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else _refuse(where, path, str(value))
+    if isinstance(value, list | tuple):
+        return [_convert(item, where, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {
+            _key(key, where, path): _convert(item, where, f"{path}.{key}", depth + 1) for key, item in value.items()
+        }
+    return _convert(_dumped(value, where, path), where, path, depth + 1)
+
+
+def _plain_text(value: str) -> str:
+    member = getattr(value, "value", value)  # a str enum dumps as its value
+    return str.__str__(member) if isinstance(member, str) else str.__str__(value)
+
+
+def _key(key: object, where: str, path: str) -> str:
+    if type(key) is str:
+        return key
+    if isinstance(key, bytes):
+        _refuse(where, path, "a key of bytes")
+    converted = _convert(key, where, path, 0)
+    if isinstance(converted, str):
+        return converted
+    if isinstance(converted, list | dict):
+        _refuse(where, path, f"a key of type {type(key).__name__}")
+    return "null" if converted is None else str(converted).lower() if isinstance(converted, bool) else str(converted)
+
+
+def _dumped(value: Any, where: str, path: str) -> Data:
+    if isinstance(value, bytes | bytearray | memoryview):
+        _refuse(where, path, "bytes (decode or base64 them first)")
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)  # one order in every process
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    from pydantic import BaseModel
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        if isinstance(value, BaseModel):
+            plain = value.model_dump(mode="python")
+            dumped = value.model_dump(mode="json")
+            _refuse_hidden(plain, where, path)
+            return dumped
+        return to_jsonable_python(value)
+    except PydanticSerializationError:
+        _refuse(where, path, f"a {type(value).__module__}.{type(value).__qualname__}")
+    except UnicodeError:
+        _refuse(where, path, "text that is no valid Unicode")
+
+
+def _refuse_hidden(plain: Any, where: str, path: str) -> None:
+    """pydantic's JSON mode turns NaN into null and bytes into text; both would be lost silently."""
+    if isinstance(plain, float) and not math.isfinite(plain):
+        _refuse(where, path, str(plain))
+    if isinstance(plain, bytes | bytearray):
+        _refuse(where, path, "bytes (decode or base64 them first)")
+    if isinstance(plain, Mapping):
+        for key, item in plain.items():
+            _refuse_hidden(item, where, f"{path}.{key}")
+    elif isinstance(plain, list | tuple | set | frozenset):
+        for index, item in enumerate(plain):
+            _refuse_hidden(item, where, f"{path}[{index}]")
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _refuse(where: str, path: str, what: str) -> NoReturn:
+    spot = f" at {path.lstrip('.')!r}" if path else ""
+    raise ValueRefused(
+        f"{where} holds {what}{spot}, which cannot be recorded as JSON data; "
+        "use str, int, finite float, bool, None, list, dict, or a pydantic model of these"
+    )
+
+
+def copy_data(value: Data) -> Data:
+    """The same data in fresh containers: every reader gets its own."""
+    kind = type(value)
+    if kind is list:
+        return [copy_data(item) for item in value]
+    if kind is dict:
+        return {key: copy_data(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""Reads a frozen workflow before it runs: order, faults, estimate, pictures."""

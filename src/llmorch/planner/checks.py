@@ -1,0 +1,218 @@
+"""Finds everything that is wrong with a workflow before anything is sent, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
+from ..definition.node import Binding, Each, Filled, FirstOf, Literal, Optional, Ref, refs_in
+from ..definition.workflow import StepDef, WorkflowDef, plain_name
+from ..errors import TemplateError
+from ..models.payload import Payload
+from ..schema import missing_field
+from ..templates import compile_expression, compile_template
+from .catalog import Catalog, ResolvedModel
+from .compile import compiled
+from .graph import cycles
+from .types import Schema, schema_of, schemas
+
+__all__ = ["MAX_DEPTH", "Checked", "check", "nested_warnings"]
+
+MAX_DEPTH: Final = 16  # workflows inside one another
+_NO_LIST: Final = {"string": "text", "object": "an object", "integer": "a number", "number": "a number",
+                   "boolean": "true or false", "null": "nothing"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Every fault (the workflow cannot run) and every warning (the reader should know), one sentence each."""
+
+    faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def check(definition: WorkflowDef, catalog: Catalog | None) -> Checked:
+    """Everything that is wrong with a workflow, nested ones included.
+
+    Args:
+        catalog: Knows providers and models; None leaves models unchecked.
+    """
+    checking = _Checking(catalog)
+    checking.workflow(definition, "", 1)
+    return Checked(tuple(dict.fromkeys(checking.faults)), (*nested_warnings(definition), *checking.warnings))
+
+
+def nested_warnings(definition: WorkflowDef) -> tuple[str, ...]:
+    """The warnings of a workflow and of those inside it."""
+    return tuple(dict.fromkeys(_warnings(definition)))
+
+
+def _warnings(definition: WorkflowDef, depth: int = 1) -> Iterator[str]:
+    yield from definition.warnings
+    if depth <= MAX_DEPTH:
+        for step in definition.steps:
+            if isinstance(step.action, WorkflowAction):
+                yield from _warnings(step.action.definition, depth + 1)
+
+
+class _Checking:
+    """One pass over a workflow and those inside it."""
+
+    def __init__(self, catalog: Catalog | None) -> None:
+        self.catalog = catalog
+        self.models: dict[str | None, ResolvedModel | str] = {}
+        self.faults: list[str] = []
+        self.warnings: list[str] = []
+
+    def workflow(self, definition: WorkflowDef, prefix: str, depth: int) -> None:
+        """All checks of one workflow; `prefix` ends with a slash below the top."""
+        if len(compiled(definition).order) < len(definition.steps):
+            self._cycles(definition, prefix)
+        known = schemas(definition)
+        for step in definition.steps:
+            action = step.action
+            if known or type(action) is not FunctionAction or step.map or step.timeout is not None or step.when:
+                self._step(step, prefix, known, depth)
+        if definition.output is not None:
+            what = f"The output of {prefix + definition.name!r}"
+            self._paths(definition.output, what, known)
+
+    def _cycles(self, definition: WorkflowDef, prefix: str) -> None:
+        for cycle in cycles(definition):
+            names = [prefix + name for name in cycle]
+            if len(names) == 1:
+                self.faults.append(f"Step {names[0]!r} waits for itself; let it read another step or an input")
+            else:
+                chain = " -> ".join(repr(name) for name in (*names, names[0]))
+                self.faults.append(
+                    f"Steps {chain} wait for each other; take away one of these reads (or after=) so that one can start"
+                )
+
+    def _step(self, step: StepDef, prefix: str, known: Mapping[str, Schema], depth: int) -> None:
+        path = prefix + step.name
+        what = f"Step {path!r}"
+        for name, binding in step.bindings.items():
+            if type(binding) is not Literal:
+                self._paths(binding, f"{what}: {name!r}", known)
+            if isinstance(binding, Each):
+                self._each(binding, f"{what}: {name!r}", known)
+            if isinstance(binding, Filled):
+                roots = {root: known[ref.source] for root, ref in binding.refs if ref.source in known}
+                self.faults += [f"{what}: {name!r}: {fault}" for fault in compile_template(binding.text).faults(roots)]
+        self._limits(step, what)
+        if step.when is not None:
+            self._when(step, what, known)
+        match step.action:
+            case FunctionAction():
+                pass
+            case PayloadAction(payload=payload):
+                self._payload(step, payload, what, known)
+            case WorkflowAction(definition=inner):
+                if depth >= MAX_DEPTH:
+                    self.faults.append(f"{what} nests workflows more than {MAX_DEPTH} deep; flatten some of them")
+                else:
+                    self.workflow(inner, path + "/", depth + 1)
+            case _:
+                assert_never(step.action)
+
+    def _paths(self, binding: Binding, what: str, known: Mapping[str, Schema]) -> None:
+        for ref in refs_in(binding):
+            schema = known.get(ref.source) if ref.path else None
+            fault = None if schema is None else missing_field(schema, ref.path)
+            if fault is not None:
+                self.faults.append(f"{what} reads {_shown(ref)}, but {fault}")
+
+    def _each(self, binding: Each[Any], what: str, known: Mapping[str, Schema]) -> None:
+        schema = schema_of(binding.source, known)
+        kind = None if schema is None else _NO_LIST.get(str(schema.get("type")))
+        if kind is not None:
+            shown = _source(binding.source)
+            self.faults.append(f"{what} is each({shown}), which is {kind} and no list; give it a list")
+
+    def _limits(self, step: StepDef, what: str) -> None:
+        if step.timeout is not None and not step.timeout > 0:
+            self.faults.append(f"{what} has timeout={step.timeout:g}; give it more than 0 seconds, or none")
+        if step.map is not None and step.map.concurrency is not None and step.map.concurrency < 1:
+            self.faults.append(f"{what} has concurrency={step.map.concurrency}; give it 1 or more, or none")
+
+    def _when(self, step: StepDef, what: str, known: Mapping[str, Schema]) -> None:
+        when = step.when
+        assert when is not None
+        roots: dict[str, Schema] = {}
+        for name, binding in when.bindings.items():
+            where = f"{what}: when={when.expression!r}" if when.expression is not None else f"{what}: when"
+            self._paths(binding, where, known)
+            schema = schema_of(binding, known)
+            if schema is not None:
+                roots[name] = schema
+        if when.expression is None or not roots:
+            return
+        try:
+            expression = compile_expression(when.expression)
+        except TemplateError:
+            return  # a fault of the wiring
+        for fault in expression.faults(roots):
+            self.faults.append(f"{what}: when={when.expression!r}: {fault}")
+
+    def _payload(self, step: StepDef, payload: Payload[Any], what: str, known: Mapping[str, Schema]) -> None:
+        if not payload.blocks and not payload.history:
+            self.faults.append(f"{what} has no text to send; give payload {payload.name!r} a block")
+        roots: dict[str, Schema] = {}
+        for name, binding in step.bindings.items():
+            schema = schema_of(binding, known)
+            if schema is not None:
+                roots[name] = roots[plain_name(name)] = schema
+        if roots:
+            for block in payload.blocks:
+                if not roots.keys().isdisjoint(block.variables):
+                    for fault in block.template.faults(roots):
+                        self.faults.append(f"{what}: block {block.name!r}: {fault}")
+        if self.catalog is not None:
+            self._models(payload, what, self.catalog)
+
+    def _models(self, payload: Payload[Any], what: str, catalog: Catalog) -> None:
+        for hop, model in enumerate((payload.model, *payload.fallback)):
+            found = self._resolve(model, catalog)
+            if isinstance(found, str):
+                self.faults.append(f"{what}{' (fallback)' if hop else ''}: {found}")
+            elif not hop:
+                self._settings(payload, found, what)
+
+    def _resolve(self, model: str | None, catalog: Catalog) -> ResolvedModel | str:
+        """The model, or what is wrong with it."""
+        if model not in self.models:
+            try:
+                self.models[model] = catalog.resolve(model)
+            except LookupError as error:
+                self.models[model] = str(error.args[0]) if error.args else f"model {model!r} is unknown"
+        return self.models[model]
+
+    def _settings(self, payload: Payload[Any], model: ResolvedModel, what: str) -> None:
+        for name in sorted(model.capabilities.unsupported & payload.settings.given().keys()):
+            self.faults.append(
+                f"{what} sets {name}, which {model.id!r} does not take; "
+                f"leave it out (.using({name}=None)) or change the model"
+            )
+        most = model.capabilities.max_output_tokens
+        if payload.max_tokens is not None and most is not None and payload.max_tokens > most:
+            self.warnings.append(
+                f"{what} asks for up to {payload.max_tokens} tokens, but {model.id!r} answers with at most {most}"
+            )
+
+
+def _shown(ref: Ref[Any]) -> str:
+    return repr(ref.source) + "".join(f"[{part!r}]" for part in ref.path)
+
+
+def _source(source: object) -> str:
+    match source:
+        case Ref():
+            return _shown(source)
+        case Optional(source=inner):
+            return f"optional({_source(inner)})"
+        case FirstOf():
+            return "first_of(...)"
+        case _:
+            return "..."

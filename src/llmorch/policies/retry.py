@@ -1,0 +1,118 @@
+"""The one retry layer: what is tried again, how often, and after how long."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import BadAnswer, ProviderError, ProviderUnavailable, RateLimited, StreamTruncated, TimedOut
+from ..models.policy import Retry
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+__all__ = ["Pause", "is_retryable", "retrying"]
+
+T = TypeVar("T")
+Pause = Callable[[BaseException, float], Awaitable[None]]
+_RETRIED_STATUS = frozenset({408, 409, 425, 429})
+
+
+def is_retryable(error: BaseException, *, attempt: int, policy: Retry) -> bool:
+    """Whether a provider's error may pass when the call is repeated.
+
+    Connection errors, timeouts, stalls, 408, 409, 429, 5xx and cut streams may; a spend limit, any other 4xx and a
+    server that asks to wait longer than `max_wait` may not. An answer in no known format is tried once more.
+    """
+    if isinstance(error, RateLimited):
+        return not error.spend_limit and (error.retry_after or 0) <= policy.max_wait
+    if isinstance(error, BadAnswer):
+        return attempt < 2
+    if isinstance(error, ProviderUnavailable | StreamTruncated | TimedOut):
+        hint = getattr(error, "retry_after", None)
+        return hint is None or hint <= policy.max_wait
+    return isinstance(error, ProviderError) and error.status in _RETRIED_STATUS
+
+
+def wait_of(error: BaseException, *, attempt: int, policy: Retry) -> float:
+    """Seconds to wait after the attempt of that number failed; never less than the server asked for."""
+    ceiling = min(policy.cap, policy.base * 2.0 ** (attempt - 1))
+    wait = ceiling * (0.5 + random.random() / 2)
+    hint = getattr(error, "retry_after", None)
+    return max(wait, hint) if hint is not None else wait
+
+
+async def retrying(
+    attempt: Callable[[], Awaitable[T]],
+    policy: Retry,
+    *,
+    pause: Pause,
+    may_pass: Callable[[BaseException, int, Retry], bool] | None = None,
+) -> T:
+    """The attempt's result, tried again while it fails with what may pass.
+
+    Args:
+        pause: Waits that many seconds after that error; called between attempts.
+        may_pass: Decides which errors are tried again; default `is_retryable`.
+
+    Raises:
+        BaseException: The last error; a provider's error has the first one as `.first` and cause.
+    """
+    try:
+        return await attempt()  # the usual case pays nothing for the machinery below
+    except Exception as error:  # whatever it is, the policy decides
+        first = error
+    decide = may_pass or (lambda error, number, given: is_retryable(error, attempt=number, policy=given))
+    if policy.attempts == 1 or not decide(first, 1, policy):
+        raise first
+    return await _again(attempt, policy, first, pause, decide)
+
+
+async def _again(
+    attempt: Callable[[], Awaitable[T]],
+    policy: Retry,
+    first: Exception,
+    pause: Pause,
+    decide: Callable[[BaseException, int, Retry], bool],
+) -> T:
+    from tenacity import AsyncRetrying, stop_after_attempt
+
+    number = 0
+    last: BaseException = first
+    wait_s = 0.0
+
+    async def replay_first_then_try() -> T:
+        nonlocal number
+        number += 1
+        if number == 1:
+            raise first
+        return await attempt()
+
+    def may_go_on(state: RetryCallState) -> bool:
+        nonlocal last
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is None or not isinstance(error, Exception):
+            return False
+        last = error
+        return decide(error, state.attempt_number, policy)
+
+    def next_wait(state: RetryCallState) -> float:
+        nonlocal wait_s
+        wait_s = wait_of(last, attempt=state.attempt_number, policy=policy)
+        return wait_s
+
+    async def sleep(_: float) -> None:
+        await pause(last, wait_s)
+
+    again = AsyncRetrying(
+        stop=stop_after_attempt(policy.attempts), wait=next_wait, retry=may_go_on, sleep=sleep, reraise=True
+    )
+    try:
+        return await again(replay_first_then_try)
+    except Exception as error:
+        if error is not first:
+            if isinstance(error, ProviderError):
+                error.first = first
+            error.__cause__ = error.__cause__ or first
+        raise

@@ -1,0 +1,220 @@
+"""What plugins implement: providers, stores, hooks, sources of credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from .events import Event
+from .models.message import Message, ToolCall
+from .models.secret import Secret
+from .models.settings import Settings
+from .models.usage import Usage
+from .models.values import Data
+from .requests import Call, Capabilities, ProviderRequest, ProviderResponse, ProviderStatus, ToolSpec
+
+__all__ = [
+    "AppendReply",
+    "Call",
+    "Capabilities",
+    "Claim",
+    "CredentialSource",
+    "Hook",
+    "Message",
+    "OnDelta",
+    "Proceed",
+    "Provider",
+    "ProviderRequest",
+    "ProviderResponse",
+    "ProviderStatus",
+    "RunRow",
+    "RunStore",
+    "Secret",
+    "Settings",
+    "ToolCall",
+    "ToolSpec",
+    "Usage",
+]
+
+OnDelta = Callable[[str], None]
+Proceed = Callable[[Call], Awaitable[ProviderResponse]]
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """Speaks one vendor's API.
+
+    Required are `name`, `capabilities` and `complete`. `models() -> Sequence[str]`, `check(*, detailed=False) ->
+    ProviderStatus` and `aclose()` may be left out: they then give `[]`, a one-token call, and nothing.
+    """
+
+    @property
+    def name(self) -> str:
+        """The part of a model id before the colon."""
+        ...
+
+    def capabilities(self, model: str) -> Capabilities:
+        """What the model can do; asked while planning, so it sends nothing."""
+        ...
+
+    async def complete(self, request: ProviderRequest, *, on_delta: OnDelta | None = None) -> ProviderResponse:
+        """Send one request and give its whole answer.
+
+        Args:
+            on_delta: Called with each piece of answer text as it comes; given only when somebody watches.
+
+        Raises:
+            ProviderError: The classes of the error tree.
+            TimedOut: The call took too long or the stream stalled.
+        """
+        ...
+
+
+class Hook(Protocol):
+    """Sees every committed event and may wrap every provider call; either method may be left out."""
+
+    async def on_event(self, event: Event) -> None:
+        """Observe; an exception is logged and never fails a run."""
+        ...
+
+    async def around_call(self, call: Call, proceed: Proceed) -> ProviderResponse:
+        """Answer the call, usually with `await proceed(call)`; raising vetoes it."""
+        ...
+
+
+class CredentialSource(Protocol):
+    """Where keys come from."""
+
+    def get(self, name: str) -> Secret:
+        """The secret of that name.
+
+        Raises:
+            MissingCredential: There is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as a store lists it; times are microseconds UTC."""
+
+    id: str
+    workflow: str
+    status: str
+    epoch: int
+    owner: str | None
+    last_seq: int
+    created_at: int
+    finished_at: int | None = None
+    idempotency_key: str | None = None
+    definition_sha: str = ""
+    inputs_sha: str = ""
+    tags: tuple[str, ...] = ()
+    totals: Mapping[str, Data] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to append to a run's log; `epoch` guards every write."""
+
+    run_id: str
+    epoch: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendReply:
+    """What a commit answers: the last seq committed, and whether others left something in the inbox."""
+
+    last_seq: int
+    inbox: bool = False
+
+
+class RunStore(Protocol):
+    """Keeps runs and their logs. One owner appends; anybody reads.
+
+    Every method is atomic. A unit given to `append` is committed whole or not at all.
+    """
+
+    async def create(self, row: RunRow, first: Sequence[Event], *, definition: Mapping[str, Data] | None) -> RunRow:
+        """Put a new run and the first events of its log.
+
+        Returns:
+            The row as stored; the existing run's row when the idempotency key was used before with the same workflow
+            and inputs. Its id tells which.
+
+        Raises:
+            IdempotencyConflict: The key was used before with something else.
+        """
+        ...
+
+    async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+        """Commit one unit of events that follow the log's last seq without a gap.
+
+        Raises:
+            ClaimLost: The epoch or the last seq is not what the claim says; nothing was written.
+        """
+        ...
+
+    async def load(self, run_id: str) -> RunRow:
+        """The run's row.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        ...
+
+    async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
+        """Committed events with `seq > after`, in order, at most `limit`.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        ...
+
+    async def list_runs(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        tag: str | None = None,
+        since: int | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Sequence[RunRow]:
+        """Rows, newest first; `since` in microseconds UTC, `before` is a run id to go on from."""
+        ...
+
+    async def delete_run(self, run_id: str) -> None:
+        """Forget the run and its log.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        ...
+
+    async def claim(self, run_id: str, owner: str) -> Claim:
+        """Become the run's owner.
+
+        Raises:
+            ClaimLost: A living owner has it.
+            RunNotFound: There is no such run.
+        """
+        ...
+
+    async def renew(self, claim: Claim) -> None:
+        """Say that the owner lives.
+
+        Raises:
+            ClaimLost: It was taken.
+        """
+        ...
+
+    async def release(self, claim: Claim, *, status: str) -> None:
+        """Give the run up in this status, so that another may claim it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of everything."""
+        ...

@@ -1,0 +1,312 @@
+"""The one HTTP layer of all providers: requests over pooled connections, with every limit and timer in one place.
+
+It speaks httpx's `Request`, `Response` and transports, and calls the transport itself: `AsyncClient` would add
+redirects, cookies and auth, which providers do not want, and twice the time. No redirect is followed, no proxy or
+certificate setting is read from the environment, and no error that leaves this file holds the request or its headers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+
+from .. import _wake
+from ..errors import TimedOut
+from ._http_body import each_piece, encoding_of, whole
+from ._http_faults import rebuilt
+from ._http_pool import Pools
+
+__all__ = ["Http", "Progress", "Reply", "Sink", "Timers", "Transport", "json_headers"]
+
+Transport = httpx.AsyncBaseTransport
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Limits in seconds.
+
+    Attributes:
+        connect_s: Until a connection stands.
+        total_s: A whole call, where the call says nothing.
+        stall_s: A stream without content.
+        linger_s: After the answer is complete, for usage and the end mark.
+        tail_s: After the end mark, for the end of the body, which lets the connection be used again.
+        close_s: To let go of a broken connection.
+    """
+
+    connect_s: float = 10
+    total_s: float = 600
+    stall_s: float = 60
+    linger_s: float = 2
+    tail_s: float = 0.05
+    close_s: float = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Progress(enum.Enum):
+    """What a sink says about the bytes it was given."""
+
+    NOTHING = 1
+    CONTENT = 2
+    COMPLETE = 3
+    OVER = 4
+
+
+class Sink(Protocol):
+    """Takes a stream as it comes."""
+
+    def feed(self, chunk: bytes) -> Progress:
+        """Take bytes: NOTHING of worth, CONTENT, the answer is COMPLETE, or the stream is OVER."""
+        ...
+
+
+def json_headers(*given: Mapping[str, str]) -> httpx.Headers:
+    """The headers of a JSON request; later mappings win."""
+    made = {"content-type": "application/json", "accept-encoding": "identity", "accept": "*/*", "user-agent": "llmorch"}
+    for headers in given:
+        made.update((name.lower(), value) for name, value in headers.items())
+    return httpx.Headers(made)
+
+
+class Http:
+    """Sends requests of one provider to one base address.
+
+    Args:
+        base_url: What stands before each path, without a slash at the end.
+        provider: The provider's name, for errors.
+        transport: Used instead of the pooled ones.
+        timers: Limits in seconds.
+    """
+
+    def __init__(
+        self, base_url: str, provider: str, *, transport: Transport | None = None, timers: Timers | None = None
+    ) -> None:
+        self.base_url = base_url
+        self.host = urlsplit(base_url).netloc
+        self._provider = provider
+        self._timers = timers or Timers()
+        self._pools = Pools(httpx.URL(base_url), transport)
+        self._urls: dict[str, httpx.URL] = {}
+        self._extensions = {"timeout": {"connect": self._timers.connect_s}}
+
+    async def post_json(
+        self, path: str, body: bytes, *, headers: httpx.Headers, model: str = "", timeout: float | None = None
+    ) -> Reply:
+        """Send a body and give the whole answer, whatever its status.
+
+        Args:
+            timeout: Seconds for everything; None is 600.
+
+        Raises:
+            ProviderUnavailable: No connection, or it broke.
+            TimedOut: It took longer than `timeout`.
+            BadAnswer: The answer is over a cap or not HTTP.
+        """
+        return await self._exchange(self._request("POST", path, headers, body), model, timeout)
+
+    async def get(self, path: str, *, headers: httpx.Headers, timeout: float | None = None) -> Reply:
+        """Ask for a resource; raises what `post_json` raises."""
+        return await self._exchange(self._request("GET", path, headers, b""), "", timeout)
+
+    async def stream(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        headers: httpx.Headers,
+        sink: Sink,
+        model: str = "",
+        timeout: float | None = None,
+    ) -> Reply | None:
+        """Send a body and feed the answer to a sink as it comes.
+
+        Args:
+            sink: Takes the bytes; untouched when the answer is no stream.
+            timeout: Seconds for everything; None is 600.
+
+        Returns:
+            None when the sink took the stream to its end; the whole answer when it is no stream or its status no 200.
+
+        Raises:
+            ProviderUnavailable: No connection, or it was reset.
+            StreamTruncated: The connection was closed in the middle of the body.
+            TimedOut: It took longer than `timeout`, or brought no content for 60 s.
+            BadAnswer: The answer is over a cap or not HTTP.
+        """
+        request = self._request("POST", path, headers, body)
+        span = self._timers.total_s if timeout is None else timeout
+        reading = _Reading(self._timers, span)
+        failure: BaseException
+        try:
+            with reading.scope:
+                return await self._through(request, lambda response: _stream(response, reading, sink))
+            if reading.is_complete:
+                return None
+            failure = self._timed_out(model, span, stalled=reading.is_stalled)
+        except Exception as error:  # transports, injected ones too, raise what they like
+            if error is reading.sink_error:
+                raise
+            if reading.is_complete:
+                return None
+            failure = rebuilt(error, provider=self._provider, host=self.host, model=model, streaming=reading.has_begun)
+        raise failure  # outside the handler: the transport's error holds the request and must not become the context
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        await self._pools.aclose()
+
+    def _request(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> httpx.Request:
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = httpx.URL(self.base_url + path)
+        # Given a stream, httpx adds no headers of its own and does not walk ours several times.
+        request = httpx.Request(
+            method, url, headers=headers, stream=httpx.ByteStream(body), extensions=self._extensions
+        )
+        request.headers.encoding = headers.encoding
+        request.headers["host"] = self.host
+        if body:
+            request.headers["content-length"] = str(len(body))
+        request.read()
+        return request
+
+    async def _exchange(self, request: httpx.Request, model: str, timeout: float | None) -> Reply:
+        span = self._timers.total_s if timeout is None else timeout
+        failure: BaseException
+        try:
+            with anyio.move_on_after(span):
+                return await self._through(request, _whole)
+            failure = self._timed_out(model, span, stalled=False)
+        except Exception as error:  # transports, injected ones too, raise what they like
+            failure = rebuilt(error, provider=self._provider, host=self.host, model=model)
+        raise failure  # outside the handler, as above
+
+    async def _through(self, request: httpx.Request, read: Callable[[httpx.Response], Awaitable[R]]) -> R:
+        pool = self._pools.current()
+        if pool.limiter is None:
+            return await self._send(pool.transport, request, read)
+        async with pool.limiter:
+            return await self._send(pool.transport, request, read)
+
+    async def _send(
+        self, transport: Transport, request: httpx.Request, read: Callable[[httpx.Response], Awaitable[R]]
+    ) -> R:
+        response = await transport.handle_async_request(request)
+        try:
+            result = await read(response)
+        except BaseException:  # cancellation too must give the connection back
+            with anyio.move_on_after(self._timers.close_s, shield=True), contextlib.suppress(Exception):
+                await response.aclose()
+            raise
+        with contextlib.suppress(Exception):  # the answer is here; how its connection ends changes nothing
+            await response.aclose()
+        return result
+
+    def _timed_out(self, model: str, span: float, *, stalled: bool) -> TimedOut:
+        what = (
+            f"sent nothing of worth for {self._timers.stall_s:g} s in the middle of a stream"
+            if stalled
+            else f"did not finish its answer within {span:g} s"
+        )
+        return TimedOut(
+            f"{self._provider} at {self.host} {what} (model {model!r}); try again, or give the call a longer timeout"
+        )
+
+
+class _Reading:
+    """How far a stream has come, and the one timer that watches over it."""
+
+    __slots__ = (
+        "_ends_at",
+        "_moved_at",
+        "_now",
+        "_timers",
+        "has_begun",
+        "is_complete",
+        "is_stalled",
+        "scope",
+        "sink_error",
+    )
+
+    def __init__(self, timers: Timers, span: float) -> None:
+        self._timers = timers
+        self._now = _wake.clock()
+        self._ends_at = self._now() + span
+        self._moved_at = 0.0
+        self.scope = anyio.CancelScope(deadline=self._ends_at)
+        self.has_begun = False
+        self.is_complete = False
+        self.is_stalled = False
+        self.sink_error: Exception | None = None
+
+    def note(self, progress: Progress) -> None:
+        """Move the timer: a stream lives by its content, and ends soon after it is complete."""
+        if not self.has_begun:
+            self.has_begun = True
+            self._watch(self._timers.stall_s)
+        if progress is Progress.CONTENT:
+            # Moving the timer costs more than parsing an event; a sixtieth of the limit is exact enough.
+            if self._now() - self._moved_at > self._timers.stall_s / 60:
+                self._watch(self._timers.stall_s)
+        elif progress is Progress.COMPLETE:
+            if not self.is_complete:
+                self.is_complete = True
+                self._watch(self._timers.linger_s)
+        elif progress is Progress.OVER:
+            self.is_complete = True
+            self._watch(self._timers.tail_s)
+
+    def _watch(self, span: float) -> None:
+        self._moved_at = self._now()
+        deadline = self._moved_at + span
+        self.is_stalled = deadline < self._ends_at
+        self.scope.deadline = min(deadline, self._ends_at)
+
+
+async def _stream(response: httpx.Response, reading: _Reading, sink: Sink) -> Reply | None:
+    if response.status_code != 200 or _is_document(response):
+        return await _whole(response)
+    feed = sink.feed
+    is_over = False
+
+    def take(piece: bytes) -> None:
+        nonlocal is_over
+        if is_over:
+            return  # the rest is read only so that the connection can be used again
+        try:
+            progress = feed(piece)
+        except Exception as error:  # told apart from the transport's errors, which are rebuilt
+            reading.sink_error = error
+            raise
+        reading.note(progress)
+        is_over = progress is Progress.OVER
+
+    await each_piece(response, encoding_of(response), take)
+    return None
+
+
+def _is_document(response: httpx.Response) -> bool:
+    kind = response.headers.get("content-type", "")
+    return "json" in kind or "html" in kind or "xml" in kind
+
+
+async def _whole(response: httpx.Response) -> Reply:
+    body = await whole(response, encoding_of(response))
+    return Reply(response.status_code, response.headers, body)

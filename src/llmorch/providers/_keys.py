@@ -1,0 +1,123 @@
+"""Where a provider's key comes from, and to which host it may go."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
+
+from .. import _redact
+from ..errors import AuthenticationFailed, MissingCredential
+from ..models.secret import Secret
+from ..ports import CredentialSource
+from ._classify import Origin
+
+__all__ = ["KeySource", "Keys", "clean_base_url", "register_headers"]
+
+Key = str | Secret
+KeySource = Key | Callable[[], Key | Awaitable[Key]]
+
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+
+
+class Keys:
+    """One provider's key.
+
+    A key given in code goes to the address it was given with. A stored one goes to the vendor's own host, and to those
+    the credential lists; every other host is asked without it.
+
+    Args:
+        given: The key, or what gives it, from code.
+        variable: Name of the stored credential.
+        host: Host name of the address.
+        is_vendor: The address is the vendor's own, over TLS.
+    """
+
+    def __init__(self, given: KeySource | None, *, variable: str, host: str, is_vendor: bool) -> None:
+        self._given = Secret(given) if isinstance(given, str) and given else given or None
+        self._variable = variable
+        self._host = host
+        self._is_vendor = is_vendor
+        self._checked: str | None = None
+        self.source: CredentialSource | None = None
+
+    def missing(self) -> str | None:
+        """The variable's name when a call needs a key and there is none; asks nobody but the source."""
+        if self._given is not None or not self._is_vendor or self._stored() is not None:
+            return None
+        return self._variable
+
+    async def current(self, origin: Origin) -> str | None:
+        """The key to send now; None when the host is asked without one.
+
+        Raises:
+            MissingCredential: The vendor's own host needs one.
+            AuthenticationFailed: It holds characters that no header may hold.
+        """
+        found: Key | Awaitable[Key] | None
+        if self._given is None:
+            found = self._stored()
+        elif isinstance(self._given, str | Secret):
+            found = self._given
+        else:
+            found = self._given()
+            if inspect.isawaitable(found):
+                found = await found
+        value = found.reveal() if isinstance(found, Secret) else found
+        if value:
+            return self._ready(value.strip(), origin)
+        if self._is_vendor:
+            raise MissingCredential(
+                f"{origin.provider} needs a key and has none: set {self._variable}, or give it in code with api_key=; "
+                'model="offline:auto" works without a key, but is no LLM'
+            )
+        return None
+
+    def _stored(self) -> Secret | None:
+        if self.source is None:
+            return None
+        try:
+            secret = self.source.get(self._variable)
+        except MissingCredential:
+            return None
+        return secret if self._is_vendor or self._host in secret.hosts else None
+
+    def _ready(self, value: str, origin: Origin) -> str:
+        if value != self._checked:
+            _redact.register(value)
+            if not (value.isascii() and value.isprintable() and " " not in value):
+                raise AuthenticationFailed(
+                    f"the key for {origin.provider} holds blanks or characters that no header may hold; copy it again",
+                    provider=origin.provider,
+                    model=origin.model,
+                )
+            self._checked = value
+        return value
+
+
+def clean_base_url(base_url: str) -> str:
+    """The address without a slash at its end.
+
+    Raises:
+        ValueError: It is no http(s) address, or holds a password, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(base_url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        has_more = "@" in parts.netloc or bool(parts.query or parts.fragment)
+    except ValueError:
+        is_address = has_more = False
+    if not is_address:
+        raise ValueError("base_url is no http(s) address; it must look like 'https://host/v1'")
+    if has_more:
+        raise ValueError("base_url holds a user, a query or a fragment; give the key as api_key=, the rest as headers=")
+    return base_url.rstrip("/")
+
+
+def register_headers(headers: Mapping[str, str]) -> None:
+    """Keep the values of headers that look secret out of every text."""
+    for name, value in headers.items():
+        if _SECRET_HEADER.search(name):
+            _redact.register(value)
+            _redact.register(value.rpartition(" ")[2])

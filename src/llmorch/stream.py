@@ -1,0 +1,33 @@
+"""A run that lives inside an `async with` block."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from .handle import EventStream
+from .live import LiveRun
+
+__all__ = ["Stream"]
+
+T = TypeVar("T")
+
+
+class Stream(Generic[T]):
+    """Starts the run on entering, and stops it on leaving if it has not ended."""
+
+    def __init__(self, begin: Callable[[], Awaitable[LiveRun]]) -> None:
+        self._begin = begin
+        self._events: EventStream[T] | None = None
+
+    async def __aenter__(self) -> EventStream[T]:
+        events: EventStream[T] = EventStream(await self._begin())
+        self._events = events
+        return events
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._events is not None:
+            await self._events.close()

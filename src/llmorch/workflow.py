@@ -1,0 +1,383 @@
+"""The builder: how a workflow is written."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
+
+from typing_extensions import TypeVar
+
+from . import door
+from ._clock import seconds
+from .definition.actions import ActionDef, PayloadAction, WorkflowAction
+from .definition.functions import function_action
+from .definition.node import Each, FirstN, FirstOf, Node, Optional, Ref, as_binding
+from .definition.wiring import Draft, DraftStep, wire
+from .definition.workflow import InputSpec, MapRule, WorkflowDef
+from .errors import InputInvalid, WorkflowInvalid
+from .models.action import Action
+from .models.block import Block
+from .models.payload import Payload
+from .models.policy import Default
+from .models.values import to_data
+
+if TYPE_CHECKING:
+    from .planner.plan import Plan
+    from .run import Run
+    from .stream import Stream
+
+__all__ = ["Workflow"]
+
+T = TypeVar("T", covariant=True, default=Any)
+U = TypeVar("U")
+OnErrorArg = Literal["fail", "skip"] | Default | None
+
+
+class Workflow(Action[T], Generic[T]):
+    """Inputs, steps and an output. Names are edges: a step depends on what its text or parameters name.
+
+    Args:
+        name: What the run is listed as.
+        on_error: What a failed step means unless it says otherwise: `fail` the workflow or `skip` its dependents.
+
+    Example:
+        >>> wf = Workflow("talk")
+        >>> outline = wf.add(Payload("outline", "Outline a talk on {{ topic }}."))
+        >>> talk = wf.add(Payload("talk", "Write the talk: {{ outline }}"))
+        >>> list(wf.inputs)
+        ['topic']
+    """
+
+    def __init__(self, name: str, *, description: str = "", on_error: Literal["fail", "skip"] = "fail") -> None:
+        if on_error not in ("fail", "skip"):
+            raise ValueError(f"Workflow {name!r}: on_error is 'fail' or 'skip', not {on_error!r}; Default() is for steps")
+        self._draft = Draft(name=name, owner=object(), description=description, on_error=on_error)
+        self._frozen: tuple[WorkflowDef, tuple[str, ...]] | None = None
+
+    @classmethod
+    def of(cls, *actions: Action[Any] | Callable[..., Any], name: str) -> Workflow[Any]:
+        """A workflow of these actions, wired by their names."""
+        workflow: Workflow[Any] = Workflow(name)
+        for action in actions:
+            workflow.add(action)
+        return workflow
+
+    @property
+    def name(self) -> str:
+        """The workflow's name."""
+        return self._draft.name
+
+    @property
+    def inputs(self) -> Mapping[str, InputSpec]:
+        """Every input by name, those that only a template or parameter names included."""
+        return self._wired()[0].inputs
+
+    @overload
+    def input(self, name: str, type: type[U], *, default: Any = ..., description: str = "", untrusted: bool = False) -> Ref[U]: ...
+    @overload
+    def input(self, name: str, type: Any = ..., *, default: Any = ..., description: str = "", untrusted: bool = False) -> Ref[Any]: ...
+    def input(
+        self, name: str, type: Any = str, *, default: Any = ..., description: str = "", untrusted: bool = False
+    ) -> Ref[Any]:
+        """Declare an input.
+
+        Args:
+            type: What its value is validated to, as pydantic does in lax mode.
+            default: Its value when a run gives none; left out, a run must give one.
+            untrusted: It comes from strangers.
+        """
+        if name in self._draft.inputs:
+            raise WorkflowInvalid(f"Workflow {self.name!r} has an input {name!r} already; declare it once")
+        given = default if default is ... else to_data(default, where=f"the default of input {name!r}")
+        self._draft.inputs[name] = InputSpec(type, given, description, untrusted)
+        self._frozen = None
+        return Ref(name, owner=self._draft.owner)
+
+    # fmt: off
+    @overload
+    def add(
+        self, action: Action[U], /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
+        when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
+        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[U]: ...
+    @overload
+    def add(
+        self, action: Callable[..., Awaitable[U]], /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
+        when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
+        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[U]: ...
+    @overload
+    def add(
+        self, action: Callable[..., U], /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
+        when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
+        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[U]: ...
+    def add(
+        self, action: Any, /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
+        when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
+        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[Any]:
+        """Place an action as a step.
+
+        Args:
+            action: A Payload, a Workflow, or a Python function (`async def` on the loop, `def` in a worker thread).
+            name: The step's name; default the action's own.
+            after: Steps that must have ended first, whatever came of them.
+            when: An expression over names, or a reference; when it is false the step is skipped.
+            on_error: `fail`, `skip` or `Default(value)`; default the workflow's.
+            timeout: Seconds for everything the step does.
+            on_unknown: What to do after a crash with a call whose answer was lost.
+            bind: Bindings whose names are also options of `add`.
+            bindings: Variable, parameter or input of the action -> literal, reference, or list or dict of them.
+
+        Raises:
+            TypeError: The action is none, or an option's name is also a variable of the action.
+        """
+        return self._place(
+            action, None, name=name, after=after, when=when, on_error=on_error, timeout=timeout,
+            on_unknown=on_unknown, bind=bind, bindings=bindings, verb="add",
+        )
+
+    @overload
+    def map(
+        self, action: Action[U], /, *, concurrency: int | None = None, name: str | None = None,
+        after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
+        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[list[U]]: ...
+    @overload
+    def map(
+        self, action: Callable[..., Awaitable[U]], /, *, concurrency: int | None = None, name: str | None = None,
+        after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
+        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[list[U]]: ...
+    @overload
+    def map(
+        self, action: Callable[..., U], /, *, concurrency: int | None = None, name: str | None = None,
+        after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
+        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[list[U]]: ...
+    def map(
+        self, action: Any, /, *, concurrency: int | None = None, name: str | None = None,
+        after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
+        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[list[Any]]:
+        """Run an action once for each item; the value is the list of results in item order.
+
+        At least one binding is `each(list)`; several are zipped. `on_error` is asked for each item; the other options
+        are those of `add`.
+
+        Args:
+            concurrency: How many items at once; None for no bound of its own.
+        """
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"map(concurrency={concurrency}) runs nothing; leave it out or give 1 or more")
+        return self._place(
+            action, MapRule(concurrency), name=name, after=after, when=when, on_error=on_error, timeout=timeout,
+            on_unknown=on_unknown, bind=bind, bindings=bindings, verb="map",
+        )
+    # fmt: on
+
+    def _place(
+        self,
+        action: Any,
+        rule: MapRule | None,
+        *,
+        name: str | None,
+        after: Iterable[Ref[Any] | str],
+        when: str | Ref[Any] | None,
+        on_error: OnErrorArg,
+        timeout: float | timedelta | None,
+        on_unknown: Literal["retry", "fail"],
+        bind: Mapping[str, Any] | None,
+        bindings: Mapping[str, Any],
+        verb: str,
+    ) -> Node[Any]:
+        placed, own_name, reads = _as_action(action)
+        used = {"name": name, "when": when, "on_error": on_error, "timeout": timeout, "bind": bind}
+        if rule is not None:
+            used["concurrency"] = rule.concurrency
+        used["after"], used["on_unknown"] = after or None, None if on_unknown == "retry" else on_unknown
+        for option, value in used.items():
+            if value is not None and option in reads:
+                raise TypeError(
+                    f"{option!r} is both an option of {verb}() and a variable of {own_name!r}; "
+                    f'bind it with bind={{"{option}": ...}}'
+                )
+        _check_options(when, on_error, timeout)
+        step_name = name if name is not None else own_name
+        given = {**bindings, **(bind or {})}
+        step = DraftStep(
+            name=step_name,
+            action=placed,
+            bindings={key: as_binding(value, where=f"step {step_name!r}: {key!r}") for key, value in given.items()},
+            when=when,
+            after=_names_of(after),
+            on_error=on_error,
+            timeout=seconds(timeout),
+            on_unknown=on_unknown,
+            map=rule,
+        )
+        self._draft.steps.append(step)
+        self._frozen = None
+        return Node(step_name, owner=self._draft.owner)
+
+    @overload
+    def returns(self, value: Ref[U], /) -> Workflow[U]: ...
+    @overload
+    def returns(self, value: Mapping[str, Any] | Sequence[Any] | FirstOf | FirstN | Optional, /) -> Workflow[Any]: ...
+    def returns(self, value: Any, /) -> Workflow[Any]:
+        """Say what the run gives: a reference, or a list or dict of them. Returns this same workflow, typed."""
+        if isinstance(value, Each):
+            raise TypeError("returns() takes values; each() belongs into wf.map()")
+        self._draft.output = as_binding(value, where=f"the output of {self.name!r}")
+        self._frozen = None
+        return self
+
+    def _wired(self) -> tuple[WorkflowDef, tuple[str, ...]]:
+        if self._frozen is None:
+            definition, faults = wire(self._draft)
+            self._frozen = definition, tuple(faults)
+        return self._frozen
+
+    def freeze(self) -> WorkflowDef:
+        """The workflow with everything bound; what is added later makes a new one.
+
+        Raises:
+            WorkflowInvalid: A name cannot be bound; every fault is listed.
+        """
+        definition, faults = self._wired()
+        if faults:
+            raise WorkflowInvalid(faults=faults, workflow=self.name)
+        return definition
+
+    def draft(self) -> tuple[WorkflowDef, tuple[str, ...]]:
+        """The workflow as far as it can be bound, and the faults so far; the planner adds its own."""
+        return self._wired()
+
+    def replace(self, name: str, action: Action[Any] | Callable[..., Any]) -> Workflow[T]:
+        """A copy in which that step does something else.
+
+        Raises:
+            KeyError: There is no such step.
+        """
+        copy = self._copied()
+        for index, step in enumerate(copy._draft.steps):
+            if step.name == name:
+                placed, _, _ = _as_action(action)
+                copy._draft.steps[index] = _changed(step, placed)
+                return copy
+        known = ", ".join(repr(step.name) for step in copy._draft.steps)
+        raise KeyError(f"workflow {self.name!r} has no step {name!r}; it has {known}")
+
+    def with_block(self, block: Block) -> Workflow[T]:
+        """A copy in which every block of that name is this one.
+
+        Raises:
+            KeyError: No payload has a block of that name.
+        """
+        copy = self._copied()
+        found = False
+        for index, step in enumerate(copy._draft.steps):
+            if isinstance(step.action, PayloadAction):
+                blocks = step.action.payload.blocks
+                if any(old.name == block.name for old in blocks):
+                    found = True
+                    changed = step.action.payload.using(blocks=[block if old.name == block.name else old for old in blocks])
+                    copy._draft.steps[index] = _changed(step, PayloadAction(changed))
+        if not found:
+            raise KeyError(f"workflow {self.name!r} has no block {block.name!r}")
+        return copy
+
+    def _copied(self) -> Workflow[T]:
+        old = self._draft
+        copy: Workflow[T] = Workflow(old.name, description=old.description, on_error=old.on_error)
+        copy._draft = Draft(
+            old.name, old.owner, old.description, old.on_error, dict(old.inputs), list(old.steps), old.output
+        )
+        return copy
+
+    def plan(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Plan:
+        """Order, calls, tokens and US dollars before anything is sent; prints as a table.
+
+        Raises:
+            WorkflowInvalid: It cannot run; every fault is listed.
+        """
+        return cast("Plan", door.current().plan(self, _merged(values, inputs)))
+
+    async def run(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Run[T]:
+        """Run it on the default orchestrator; see `Orchestrator.run`."""
+        return cast("Run[T]", await door.current().run(self, _merged(values, inputs)))
+
+    def run_sync(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Run[T]:
+        """`run` for code that is not async; works in scripts, running loops and notebooks."""
+        return cast("Run[T]", door.current().run_sync(self, _merged(values, inputs)))
+
+    def stream(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Stream[T]:
+        """Run it and iterate its events; see `Orchestrator.stream`."""
+        return cast("Stream[T]", door.current().stream(self, _merged(values, inputs)))
+
+    def to_mermaid(self) -> str:
+        """The workflow as a mermaid flowchart."""
+        from .planner.draw import to_mermaid
+
+        return to_mermaid(self._wired()[0])
+
+    def _repr_html_(self) -> str:
+        from .planner.draw import to_svg
+
+        return to_svg(self._wired()[0])
+
+    def __repr__(self) -> str:
+        return f"Workflow({self.name!r}, {len(self._draft.steps)} steps)"
+
+
+def _as_action(action: Any) -> tuple[ActionDef, str, frozenset[str] | set[str]]:
+    """The action for a definition, its own name, and the names it reads."""
+    if isinstance(action, Payload):
+        return PayloadAction(action), action.name, action.variables
+    if isinstance(action, Workflow):
+        definition = action.freeze()
+        return WorkflowAction(definition), action.name, set(definition.inputs)
+    if callable(action) and not isinstance(action, Ref):
+        placed = function_action(action)
+        name = getattr(action, "__name__", type(action).__name__)
+        return placed, "" if name == "<lambda>" else name, {param.name for param in placed.params}
+    raise TypeError(f"a step is a Payload, a Workflow or a Python function, not {type(action).__name__}")
+
+
+def _check_options(when: object, on_error: object, timeout: float | timedelta | None) -> None:
+    if when is not None and not isinstance(when, str | Ref):
+        raise TypeError(f"when= takes an expression or a reference, not {type(when).__name__}; decide a bool in Python")
+    if on_error not in (None, "fail", "skip") and not isinstance(on_error, Default):
+        raise TypeError(f"on_error= takes 'fail', 'skip' or Default(value), not {on_error!r}")
+    limit = seconds(timeout)
+    if limit is not None and limit <= 0:
+        raise ValueError(f"timeout={limit:g} leaves no time; leave it out for no limit")
+
+
+def _names_of(after: Iterable[Ref[Any] | str]) -> tuple[str, ...]:
+    if isinstance(after, str | Ref):
+        after = (after,)
+    return tuple(step.source if isinstance(step, Ref) else step for step in after)
+
+
+def _changed(step: DraftStep, action: ActionDef) -> DraftStep:
+    return DraftStep(
+        step.name, action, step.bindings, step.when, step.after, step.on_error, step.timeout, step.on_unknown, step.map
+    )
+
+
+def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping[str, Any]:
+    if values is None:
+        return inputs
+    twice = sorted(values.keys() & inputs.keys())
+    if twice:
+        raise InputInvalid(f"input {twice[0]!r} is given twice, in the mapping and by keyword; give it once")
+    return {**values, **inputs}
+
+

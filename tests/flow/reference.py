@@ -1,0 +1,150 @@
+"""What a workflow must do, said in the plainest way: one step after the other, in declared order.
+
+Written from the specification of semantics alone; knows nothing of the engine. After a failure under `"fail"` it goes
+on with what does not depend on it, so that whatever an engine had in flight at that moment is among its results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
+from typing import Any
+
+from tests.flow import described as d
+
+
+@dataclass(frozen=True)
+class End:
+    """How a step, binding or action ended: with a value or in one of the four ways below."""
+
+    kind: str
+    value: Any = None
+
+
+SKIPPED = End("skipped")
+LOST = End("skipped because of a failure")
+FAILED = End("failed, or names what is missing")
+NEVER = End("waits for what failed under 'fail'")
+WHEN: dict[str, Callable[[list[Any]], Any]] = {
+    "ref": all, "name": all, "and": all, "or": any, "not": lambda v: not v[0], "over": lambda v: v[0] > 3,
+}  # fmt: skip
+
+
+@dataclass
+class Reference:
+    """The results; `loose` holds the prefix of each workflow that failed under `"fail"`."""
+
+    log: Sequence[str] | None = None  # paths in the order in which they got a value; None: the declared order
+    status: str = ""
+    output: Any = None
+    steps: dict[str, tuple[str, Any]] = field(default_factory=dict[str, tuple[str, Any]])
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    loose: list[str] = field(default_factory=list[str])
+
+    def run(self, flow: d.Flow, inputs: Mapping[str, Any]) -> Reference:
+        end = self._flow(flow, inputs, "")
+        absorbed = any(status == "failed" for status, _ in self.steps.values())
+        self.status, self.output = "failed" if end == FAILED else "partial" if absorbed else "succeeded", end.value
+        return self
+
+    def _flow(self, flow: d.Flow, given: Mapping[str, Any], prefix: str) -> End:
+        scope = {name: End("value", given.get(name, default)) for name, default in flow.inputs.items()}
+        for step in flow.steps:
+            scope[step.name] = self._step(step, scope, prefix, step.on_error or flow.on_error)
+        if NEVER in scope.values():
+            self.loose.append(prefix)
+            return FAILED
+        end = self._read(flow.output, scope, prefix, lenient=True)
+        return FAILED if end == LOST else end
+
+    def _step(self, step: d.Step, scope: Mapping[str, End], prefix: str, policy: str | d.Dflt) -> End:
+        path = prefix + step.name
+        bound = {key: self._read(arg, scope, prefix) for key, arg in step.bindings.items()}
+        asked = [self._read(ref, scope, prefix) for ref in step.when.refs] if step.when else []
+        if NEVER in [*bound.values(), *asked, *(scope[name] for name in step.after)]:
+            self.steps[path] = ("pending", None)
+            return NEVER
+        itself = "skip" if step.is_map and isinstance(policy, d.Dflt) else policy  # Default is for items
+        if gate := _gate([*bound.values()]) or _gate(asked) or _ask(step.when, asked):
+            return self._end(path, gate, itself)
+        values = {key: end.value for key, end in bound.items()}
+        if not step.is_map:
+            return self._end(path, self._act(step.action, values, path), policy)
+        lists = {key: values[key] for key, arg in step.bindings.items() if isinstance(arg, d.Each)}
+        if not all(isinstance(items, list) for items in lists.values()) or len({len(x) for x in lists.values()}) != 1:
+            return self._end(path, FAILED, itself)
+        rows = [values | dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+        items = {f"{path}[{index}]": row for index, row in enumerate(rows)}
+        ends = [self._end(item, self._act(step.action, row, item), policy) for item, row in items.items()]
+        if NEVER in ends or (ends and all(end == LOST for end in ends)):
+            return self._end(path, FAILED, itself)
+        return self._end(path, End("value", [end.value for end in ends if end.kind == "value"]), policy)
+
+    def _act(self, action: d.Leaf | d.Flow, values: Mapping[str, Any], path: str) -> End:
+        if isinstance(action, d.Flow):
+            return self._flow(action, values, f"{path}/")
+        seen = json.dumps(list(values.values()))
+        if action.how == "prompt":
+            texts = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in values.items()}
+            prompt = f"{action.tag} " + " ".join(f"{key}=[{text}]" for key, text in texts.items())
+            self.requests[path, prompt] += 1
+            seen = f"{path}|{prompt}"
+        try:
+            return End("value", d.answer(action, seen))
+        except d.Failed:
+            return FAILED
+
+    def _end(self, path: str, end: End, policy: str | d.Dflt) -> End:
+        if end != FAILED:
+            self.steps[path] = ("succeeded" if end.kind == "value" else "skipped", end.value)
+            return end
+        self.steps[path] = ("failed", policy.value if isinstance(policy, d.Dflt) else None)
+        return End("value", policy.value) if isinstance(policy, d.Dflt) else LOST if policy == "skip" else NEVER
+
+    def _read(self, arg: d.Arg, scope: Mapping[str, End], prefix: str, *, lenient: bool = False) -> End:
+        match arg:
+            case d.Lit(value):
+                return End("value", value)
+            case d.Ref(name, keys):
+                end = scope[name]
+                try:
+                    return End("value", reduce(getitem, keys, end.value)) if end.kind == "value" else end
+                except (LookupError, TypeError):
+                    return FAILED
+            case d.Each(inner) | d.Opt(inner):
+                end = self._read(inner, scope, prefix)
+                return End("value", arg.default) if isinstance(arg, d.Opt) and end in (SKIPPED, LOST) else end
+            case d.FirstOf(refs):
+                ends = [self._read(ref, scope, prefix) for ref in refs]
+                return next((end for end in ends if end not in (SKIPPED, LOST)), LOST if LOST in ends else SKIPPED)
+            case d.FirstN(refs, n):
+                return self._first_n({prefix + ref.name: self._read(ref, scope, prefix) for ref in refs}, n)
+        named: Mapping[Any, d.Arg] = arg.parts if isinstance(arg, d.DictOf) else dict(enumerate(arg.parts))
+        parts = {key: self._read(part, scope, prefix) for key, part in named.items()}
+        if (gate := _gate([*parts.values()])) and not (lenient and gate in (SKIPPED, LOST)):
+            return gate
+        listed = [end.value for end in parts.values() if end.kind == "value"]
+        return End("value", listed if isinstance(arg, d.ListOf) else {key: end.value for key, end in parts.items()})
+
+    def _first_n(self, ends: Mapping[str, End], n: int) -> End:
+        if sum(end not in (SKIPPED, LOST) for end in ends.values()) < n:
+            return LOST if LOST in ends.values() else SKIPPED
+        values = {path: end.value for path, end in ends.items() if end.kind == "value"}
+        first = [path for path in (ends if self.log is None else self.log) if path in values][:n]
+        return End("value", [values[path] for path in values if path in first]) if len(first) == n else NEVER
+
+
+def _gate(ends: Sequence[End]) -> End | None:
+    """What stands in the way of the values of them all."""
+    return next((mark for mark in (NEVER, LOST, SKIPPED, FAILED) if mark in ends), None)
+
+
+def _ask(when: d.When | None, ends: Sequence[End]) -> End | None:
+    try:
+        return None if when is None or WHEN[when.form]([end.value for end in ends]) else SKIPPED
+    except TypeError:
+        return FAILED

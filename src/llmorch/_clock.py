@@ -20,9 +20,8 @@ def from_us(us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=us)
 
 
-def monotonic() -> float:
-    """Seconds on a clock that never goes back; its zero has no meaning."""
-    return time.perf_counter()
+monotonic = time.perf_counter
+"""Seconds on a clock that never goes back; its zero has no meaning."""
 
 
 def seconds(span: float | timedelta | None) -> float | None:

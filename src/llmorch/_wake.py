@@ -20,7 +20,9 @@ Ts = TypeVarTuple("Ts")
 
 _log = logging.getLogger("llmorch")
 _tasks: set[asyncio.Task[None]] = set()  # the loop keeps only weak references to its tasks
-_parked: dict[object, AsyncGenerator[None, None]] = {}  # the loop keeps only weak references to its generators
+_parked: dict[
+    object, tuple[Hashable, AsyncGenerator[None, None]]
+] = {}  # the loop keeps only weak references to its generators
 
 
 def backend() -> Literal["asyncio", "trio"]:
@@ -186,8 +188,10 @@ def at_loop_end(cleanup: Callable[[], Awaitable[object]]) -> Callable[[], None]:
     Returns:
         A function that calls it off.
     """
+    _forget_closed_loops()
     key = object()
-    parked = _parked[key] = _park(key, cleanup)
+    parked = _park(key, cleanup)
+    _parked[key] = (token(), parked)
     with contextlib.suppress(StopIteration):
         parked.asend(None).send(None)  # nothing suspends before the yield, so one step parks it without a task
     return lambda: _call_off(key)
@@ -205,7 +209,25 @@ async def _park(key: object, cleanup: Callable[[], Awaitable[object]]) -> AsyncG
 
 
 def _call_off(key: object) -> None:
-    parked = _parked.pop(key, None)
+    _, parked = _parked.pop(key, (None, None))
     if parked is not None:
         with contextlib.suppress(StopIteration):
             parked.aclose().send(None)  # it finds itself gone, suspends nowhere, and ends
+
+
+def _forget_closed_loops() -> None:
+    """A loop that was closed without shutting its generators down will never run their cleanups."""
+    for key, (loop, _) in list(_parked.items()):
+        if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed():
+            _call_off(key)
+
+
+def is_being_cancelled() -> bool:
+    """Whether a cancellation that was just caught was meant for the calling task.
+
+    On asyncio a task that awaits another, cancelled one sees the same exception though nobody cancelled it.
+    """
+    if _in_trio():
+        return True
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

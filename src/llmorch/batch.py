@@ -25,7 +25,11 @@ class Batch(Generic[T]):
     """
 
     def __init__(
-        self, run: Callable[[Mapping[str, Any]], Awaitable[Run[T]]], rows: Iterable[Mapping[str, Any]], *, concurrency: int
+        self,
+        run: Callable[[Mapping[str, Any]], Awaitable[Run[T]]],
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"batch(concurrency={concurrency}) runs nothing; give 1 or more")

@@ -72,7 +72,7 @@ class ModelCatalog:
         variable = missing() if missing is not None else None
         if variable is not None:
             raise LookupError(
-                f"{wanted!r} needs a key: set {variable}, or pass Orchestrator(providers=[...]) a provider with api_key="
+                f"{wanted!r} needs a key: set {variable}, or give Orchestrator(providers=[...]) one with api_key="
             )
         price = self._prices.get(wanted) or price_of(name, model)
         return ResolvedModel(wanted, name, model, provider.capabilities(model), price)

@@ -107,5 +107,3 @@ _runner = _DefaultRunner()
 def runner() -> _DefaultRunner:
     """The runner behind the verbs on values."""
     return _runner
-
-

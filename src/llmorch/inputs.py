@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .definition.names import did_you_mean
@@ -13,11 +13,13 @@ from .schema import describe, validate
 
 __all__ = ["prepare_inputs"]
 
-_OPTIONS = ("timeout", "tags", "metadata", "idempotency_key", "budget", "on_ask")
-
 
 def prepare_inputs(
-    definition: WorkflowDef, values: Mapping[str, Any] | None, keywords: Mapping[str, Any], *, options: Mapping[str, object]
+    definition: WorkflowDef,
+    values: Mapping[str, Any] | None,
+    *,
+    keywords: Mapping[str, Any],
+    options: Mapping[str, object],
 ) -> dict[str, Data]:
     """Every input by name, validated to its type as pydantic does in lax mode, as data.
 
@@ -29,21 +31,13 @@ def prepare_inputs(
     Raises:
         InputInvalid: An input is missing, unknown, given twice or does not fit; all mistakes are named.
     """
-    names = {plain_name(name): name for name in definition.inputs}
     mistakes: list[str] = []
-    given: dict[str, Any] = {}
-    for source in (values or {}, keywords):
-        for key, value in source.items():
-            name = names.get(plain_name(key))
-            if name is None:
-                mistakes.append(f"there is no input {key!r}{did_you_mean(key, definition.inputs)}")
-            elif name in given:
-                mistakes.append(f"input {name!r} is given twice; give it once")
-            else:
-                given[name] = value
+    given = _by_name(definition, (values or {}, keywords), mistakes)
     for option, value in options.items():
         if value is not None and option in definition.inputs:
-            mistakes.append(f"{option!r} is both an option of run() and an input; pass it in the mapping: {{{option!r}: ...}}")
+            mistakes.append(
+                f"{option!r} is both an option of run() and an input; pass it in the mapping: {{{option!r}: ...}}"
+            )
     inputs: dict[str, Data] = {}
     for name, spec in definition.inputs.items():
         if name in given:
@@ -57,9 +51,25 @@ def prepare_inputs(
     return inputs
 
 
+def _by_name(definition: WorkflowDef, sources: Iterable[Mapping[str, Any]], mistakes: list[str]) -> dict[str, Any]:
+    """What was given, under the inputs' own names; the underscore form of a hyphenated name is taken too."""
+    names = {plain_name(name): name for name in definition.inputs}
+    given: dict[str, Any] = {}
+    for source in sources:
+        for key, value in source.items():
+            name = names.get(plain_name(key))
+            if name is None:
+                mistakes.append(f"there is no input {key!r}{did_you_mean(key, definition.inputs)}")
+            elif name in given:
+                mistakes.append(f"input {name!r} is given twice; give it once")
+            else:
+                given[name] = value
+    return given
+
+
 def _fitted(name: str, spec: InputSpec, value: Any, mistakes: list[str]) -> Data:
     try:
-        if spec.type is Any or type(value) is spec.type and spec.type in (str, int, bool):
+        if spec.type is Any or (type(value) is spec.type and spec.type in (str, int, bool)):
             return to_data(value, where=f"input {name!r}")
         return to_data(validate(spec.type, value), where=f"input {name!r}")
     except ValueRefused as error:

@@ -71,6 +71,7 @@ class LiveRun:
             raise
         finally:
             self._ended = True
+            self.journal.close()
             for event in self._waiting:
                 event.set()
             if watched:

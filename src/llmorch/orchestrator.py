@@ -10,28 +10,18 @@ from typing import Any, Self, TypeVar
 import anyio
 
 from . import _wake, sync
-from ._clock import now_us, seconds
-from ._json import sha256
 from .batch import Batch
 from .catalog import ModelCatalog
-from .definition.workflow import WorkflowDef
-from .engine.places import Places
-from .engine.services import Services
-from .errors import LLMOrchError, WorkflowInvalid, WrongLoop
-from .events import RunStarted
+from .errors import LLMOrchError
 from .handle import RunHandle
-from .inputs import prepare_inputs
+from .launch import Launcher
 from .live import LiveRun
 from .models.action import Action
-from .models.values import to_data
-from .observers import around_of, observers_of
-from .planner.checks import check
 from .planner.plan import Plan, make_plan
-from .ports import Claim, CredentialSource, Provider, RunRow, RunStore
+from .ports import CredentialSource, Provider, RunStore
 from .pricing import Price
 from .queries import Queries, RunSummary
 from .run import Run
-from .runid import new_run_id
 from .stores.memory import MemoryStore
 from .stream import Stream
 from .workflow import Workflow
@@ -82,21 +72,11 @@ class Orchestrator:
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"Orchestrator(concurrency={concurrency}) runs nothing; give 1 or more")
-        hooks = list(hooks)
         self.catalog = ModelCatalog(providers, model=model, prices=prices, credentials=credentials)
-        self._store = _store(store)
-        self._observers = observers_of(hooks)
-        self._around = around_of(hooks)
-        self._deps = deps
-        self._places = Places(concurrency)
-        self._queries = Queries(self._store)
-        self._limiter: anyio.CapacityLimiter | None = None
-        self._loop: object = None
-        self._closing = False
+        self._queries = Queries(_store(store))
+        self._launcher = Launcher(self.catalog, self._queries, hooks=list(hooks), deps=deps, concurrency=concurrency)
         for workflow in workflows:
             self._queries.known[workflow.name] = workflow.freeze()
-
-    # Running
 
     async def run(
         self,
@@ -125,12 +105,17 @@ class Orchestrator:
             WorkflowInvalid: The workflow cannot run; nothing was sent.
             InputInvalid: The inputs do not fit; nothing was sent.
         """
-        live = await self._begin(action, values, inputs, timeout=timeout, tags=tags, metadata=metadata)
+        live = await self._launcher.begin(action, values, inputs=inputs, timeout=timeout, tags=tags, metadata=metadata)
         try:
             await live.drive()
         finally:
             self._queries.live.pop(live.state.run_id, None)
         return Run(live.state)
+
+    async def _carry_out(self, live: LiveRun) -> None:
+        await live.drive_quietly()
+        if live.failure is None:  # else it is kept for whoever asks for the result
+            self._queries.live.pop(live.state.run_id, None)
 
     def run_sync(
         self,
@@ -162,8 +147,8 @@ class Orchestrator:
         **inputs: Any,
     ) -> RunHandle[T]:
         """Start a run in the background; takes what `run` takes."""
-        live = await self._begin(action, values, inputs, timeout=timeout, tags=tags, metadata=metadata)
-        self._carry_out(live)
+        live = await self._launcher.begin(action, values, inputs=inputs, timeout=timeout, tags=tags, metadata=metadata)
+        _wake.spawn(self._carry_out, live)
         return RunHandle(live.state.run_id, self._queries)
 
     def stream(
@@ -183,8 +168,10 @@ class Orchestrator:
         """
 
         async def begin() -> LiveRun:
-            live = await self._begin(action, values, inputs, timeout=timeout, tags=tags, metadata=metadata)
-            self._carry_out(live)
+            live = await self._launcher.begin(
+                action, values, inputs=inputs, timeout=timeout, tags=tags, metadata=metadata
+            )
+            _wake.spawn(self._carry_out, live)
             return live
 
         return Stream(begin)
@@ -203,15 +190,15 @@ class Orchestrator:
 
         return Batch(run, rows, concurrency=concurrency)
 
-    def plan(self, action: Action[Any] | Callable[..., Any], values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Plan:
+    def plan(
+        self, action: Action[Any] | Callable[..., Any], values: Mapping[str, Any] | None = None, /, **inputs: Any
+    ) -> Plan:
         """Order, calls, tokens and US dollars before anything is sent.
 
         Raises:
             WorkflowInvalid: It cannot run; every fault is listed.
         """
-        return make_plan(self._checked(action), self.catalog, {**(values or {}), **inputs})
-
-    # Reading
+        return make_plan(self._launcher.checked(action), self.catalog, {**(values or {}), **inputs})
 
     async def get(self, run_id: str, *, workflow: Workflow[T] | None = None) -> Run[T]:
         """A run by id; with `workflow`, or a registered one, its values are typed.
@@ -251,113 +238,29 @@ class Orchestrator:
         """
         if run_id in self._queries.live:
             raise LLMOrchError(f"Run {run_id} is being carried out; cancel it first", run_id=run_id)
-        await self._store.delete_run(run_id)
+        await self._queries.store.delete_run(run_id)
 
     def attach(self, run_id: str) -> RunHandle[Any]:
         """A handle on a run by id; touches no store until it is used."""
         return RunHandle(run_id, self._queries)
 
-    # Inside
-
-    def _checked(self, action: Action[Any] | Callable[..., Any]) -> WorkflowDef:
-        """The action as a definition without a fault."""
-        workflow = action if isinstance(action, Workflow) else Workflow.of(action, name=_name_of(action))
-        definition, faults = workflow.draft()
-        passed: set[int] = definition.memo.setdefault("passed", set())
-        if not faults and id(self) in passed:
-            return definition
-        checked = check(definition, self.catalog)
-        faults = (*faults, *(fault for fault in checked.faults if fault not in faults))
-        if faults:
-            raise WorkflowInvalid(faults=faults, workflow=definition.name)
-        passed.add(id(self))
-        return definition
-
-    async def _begin(
-        self,
-        action: Action[Any] | Callable[..., Any],
-        values: Mapping[str, Any] | None,
-        inputs: Mapping[str, Any],
-        *,
-        timeout: float | timedelta | None,
-        tags: Iterable[str],
-        metadata: Mapping[str, Any] | None,
-    ) -> LiveRun:
-        """Check, validate, and put the run into the store; nothing runs yet."""
-        self._bind()
-        if isinstance(tags, str):
-            raise TypeError(f"tags takes several: write [{tags!r}]")
-        tags = tuple(tags)
-        definition = self._checked(action)
-        options = {"timeout": timeout, "tags": tags or None, "metadata": metadata}
-        prepared = prepare_inputs(definition, values, inputs, options=options)
-        started = RunStarted(
-            definition.name,
-            inputs=prepared,
-            timeout=seconds(timeout),
-            tags=tags,
-            metadata=to_data(metadata or {}, where="metadata"),
-            run_id=new_run_id(),
-            at_us=now_us(),
-            seq=1,
-        )
-        row = RunRow(
-            started.run_id, definition.name, "running", 1, "here", 1, started.at_us,
-            inputs_sha="" if getattr(self._store, "is_instant", False) else sha256(prepared), tags=tags,
-        )  # fmt: skip
-        await self._store.create(row, [started], definition=None)
-        services = Services(
-            self.catalog, self._places, self._threads, deps=self._deps, around=self._around
-        )
-        claim = Claim(started.run_id, row.epoch, 1)
-        live = LiveRun(definition, started, store=self._store, claim=claim, services=services, observers=self._observers)
-        self._queries.remember(started.run_id, definition)
-        self._queries.live[started.run_id] = live
-        return live
-
-    def _carry_out(self, live: LiveRun) -> None:
-        async def carry_out() -> None:
-            try:
-                await live.drive_quietly()
-            finally:
-                if live.failure is None:
-                    self._queries.live.pop(live.state.run_id, None)
-
-        _wake.spawn(carry_out)
-
-    def _threads(self) -> anyio.CapacityLimiter:
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(_THREADS)
-        return self._limiter
-
-    def _bind(self) -> None:
-        if self._closing:
-            raise LLMOrchError("this orchestrator is closed; make another one")
-        token = _wake.token()
-        if self._loop is None:
-            self._loop = token
-        elif self._loop != token:
-            raise WrongLoop(
-                "this orchestrator has run on another event loop; make one for each loop "
-                "(run_sync and async code use different loops)"
-            )
-
     async def aclose(self) -> None:
-        """Let runs in flight end for up to 10 s, cancel the rest, close providers."""
-        self._closing = True
+        """Start no further step, give what is in flight 10 s, then close providers; such runs are `interrupted`."""
+        self._launcher.closing = True
         live = list(self._queries.live.values())
+        for run in live:
+            run.executor.leave()
         with anyio.move_on_after(_GRACE_S):
             for run in live:
                 await run.wait()
         for run in live:
-            if not run.ended:
-                run.executor.cancel()
-                await run.wait()
+            run.executor.abandon()
+            await run.wait()
         await self.catalog.aclose()
-        await self._store.aclose()
+        await self._queries.store.aclose()
 
     async def __aenter__(self) -> Self:
-        self._bind()
+        self._launcher.bind()
         return self
 
     async def __aexit__(
@@ -381,7 +284,3 @@ def _store(store: str | RunStore) -> RunStore:
     if isinstance(store, str):
         raise ValueError(f"no store is known for {store!r}; use 'memory' or pass a RunStore")
     return store
-
-
-def _name_of(action: object) -> str:
-    return getattr(action, "name", None) or getattr(action, "__name__", "run")

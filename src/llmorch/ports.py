@@ -114,16 +114,16 @@ class RunRow:
     totals: Mapping[str, Data] = field(default_factory=dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
-    """The right to append to a run's log; `epoch` guards every write."""
+    """The right to append to a run's log; `epoch` guards every write. Its holder moves `last_seq` on."""
 
     run_id: str
     epoch: int
     last_seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppendReply:
     """What a commit answers: the last seq committed, and whether others left something in the inbox."""
 

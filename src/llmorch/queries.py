@@ -108,6 +108,8 @@ class Queries:
             after = page[-1].seq or after
         if not after:
             raise RunNotFound(f"Run {run_id!r} has no events", run_id=run_id)
+        if row.owner is None and state.status == "running":
+            state.status = "interrupted"
         return Run(state)
 
     async def runs(self, filters: Mapping[str, Any]) -> list[RunSummary]:

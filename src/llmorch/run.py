@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 from ._clock import from_us, now_us
 from .definition.names import did_you_mean
@@ -20,6 +20,8 @@ from .errors import LLMOrchError, RunFailed, RunNotFinished, StepNotRun
 from .events import CheckFinished, RunStatus, StepWaiting, Warned
 from .models.usage import Usage
 from .models.values import Data, copy_data
+from .planner.compile import Compiled
+from .planner.graph import levels
 from .planner.resolve import Mark, follow
 from .schema import validate
 from .step_result import CallSummary, StepResult, step_result
@@ -27,6 +29,7 @@ from .step_result import CallSummary, StepResult, step_result
 __all__ = ["CallSummary", "Run", "StepResult"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 _ENDED = frozenset({"succeeded", "partial", "failed", "cancelled"})
 
 
@@ -85,7 +88,9 @@ class Run(Generic[T]):
             RunNotFinished: It has not ended.
         """
         if self.status not in _ENDED:
-            raise RunNotFinished(f"Run {self.id} of {self.workflow!r} is {self.status}; wait for its result", run_id=self.id)
+            raise RunNotFinished(
+                f"Run {self.id} of {self.workflow!r} is {self.status}; wait for its result", run_id=self.id
+            )
         if self.status in ("failed", "cancelled"):
             error = self.error
             text = f"Run {self.id} of {self.workflow!r} {'was cancelled' if self.status == 'cancelled' else 'failed'}"
@@ -102,6 +107,10 @@ class Run(Generic[T]):
         failed = (state for state in self._state.steps.values() if state.status == "failed" and state.error is not None)
         return {state.path: state.error.rebuild() for state in failed if state.error is not None}
 
+    @overload
+    def __getitem__(self, step: Ref[U]) -> U: ...
+    @overload
+    def __getitem__(self, step: str) -> Any: ...
     def __getitem__(self, step: Ref[Any] | str) -> Any:
         """The value of a step, in its declared type.
 
@@ -112,10 +121,13 @@ class Run(Generic[T]):
         name = step.source if isinstance(step, Ref) else step
         result = self.steps[name]
         if result.status == "succeeded" or (result.status == "failed" and result.has_default):
-            value = result.value
-            return follow(value, step.path, name) if isinstance(step, Ref) and step.path else value
+            if isinstance(step, Ref) and step.path and result.state is not None:
+                return follow(copy_data(result.state.value), step.path, name)
+            return result.value
         why = f": {result.error}" if result.error is not None else f" ({result.reason})" if result.reason else ""
-        raise StepNotRun(f"Step {name!r} has no value, it is {result.status}{why}", step=name, run_id=self.id) from result.error
+        raise StepNotRun(
+            f"Step {name!r} has no value, it is {result.status}{why}", step=name, run_id=self.id
+        ) from result.error
 
     @cached_property
     def _steps(self) -> _Steps:
@@ -215,8 +227,8 @@ class _Steps(Mapping[str, StepResult]):
         self._results: dict[str, StepResult] = {}
 
     @cached_property
-    def _paths(self) -> dict[str, StepState | None]:
-        return dict(_walk(self._state.frame))
+    def _paths(self) -> dict[str, Frame | None]:
+        return dict(_walk(self._state.frame, self._state.frame.compiled, ""))
 
     def __getitem__(self, path: str) -> StepResult:
         found = self._results.get(path)
@@ -226,12 +238,12 @@ class _Steps(Mapping[str, StepResult]):
 
     def _made(self, path: str) -> StepResult:
         state = self._state.steps.get(path)
-        if state is None and path not in self._paths:
+        if path not in self._paths:
             plain = next((known for known in self._paths if plain_name(known) == path), None)
             if plain is None:
                 raise KeyError(f"no step has the path {path!r}{did_you_mean(path, self._paths)}")
             return self[plain]
-        return step_result(self._state, path, state)
+        return step_result(state, path, run=self._state, frame=self._paths[path])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)
@@ -240,20 +252,33 @@ class _Steps(Mapping[str, StepResult]):
         return len(self._paths)
 
 
-def _walk(frame: Frame) -> Iterator[tuple[str, StepState | None]]:
-    for compiled, state in zip(frame.compiled.steps, frame.steps, strict=True):
-        yield frame.prefix + compiled.name, state
+def _plan_order(compiled: Compiled) -> list[int]:
+    """Step indexes generation by generation; worked out once for a definition."""
+    memo = compiled.definition.memo
+    if "plan order" not in memo:
+        memo["plan order"] = sorted(compiled.order, key=levels(compiled).__getitem__)
+    return cast("list[int]", memo["plan order"])
+
+
+def _walk(frame: Frame | None, compiled: Compiled, prefix: str) -> Iterator[tuple[str, Frame | None]]:
+    """Paths in plan order, each with the workflow instance it belongs to, if that was opened."""
+    for index in _plan_order(compiled):
+        step = compiled.steps[index]
+        yield prefix + step.name, frame
+        state = frame.steps[index] if frame is not None else None
         if state is not None:
             yield from _below(state)
+        elif step.child is not None and step.definition.map is None:
+            yield from _walk(None, step.child, f"{prefix}{step.name}/")
 
 
-def _below(state: StepState) -> Iterator[tuple[str, StepState | None]]:
+def _below(state: StepState) -> Iterator[tuple[str, Frame | None]]:
     if state.map is not None:
         for index, item in enumerate(state.map.items):
-            yield f"{state.path}[{index}]", item
+            yield f"{state.path}[{index}]", state.frame
             if item is not None:
                 yield from _below(item)
-    if state.child is not None:
-        yield from _walk(state.child)
-
-
+    elif state.child is not None:
+        yield from _walk(state.child, state.child.compiled, f"{state.path}/")
+    elif state.step.child is not None and state.step.definition.map is None:
+        yield from _walk(None, state.step.child, f"{state.path}/")

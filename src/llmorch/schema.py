@@ -77,6 +77,8 @@ def _build(tp: Any) -> TypeAdapter[Any]:  # Any: a type form
     from pydantic.errors import PydanticUserError
 
     try:
+        if isinstance(tp, str | types.FunctionType | types.BuiltinFunctionType | types.MethodType):
+            raise TypeError("a name or a function is no type")  # pydantic would take both, for other uses
         return TypeAdapter(tp)
     except (PydanticUserError, TypeError, NameError, AttributeError) as error:
         # unknown forms raise pydantic's own error, half-defined ones what Python raises on the way

@@ -9,10 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from ._clock import from_us
+from ._json import dumps
 from .definition.actions import FunctionAction, PayloadAction, WorkflowAction
-from .definition.fingerprint import function_fingerprint, payload_fingerprint, workflow_fingerprint
+from .definition.document import to_document
+from .definition.fingerprint import code_of, function_fingerprint, payload_fingerprint, workflow_fingerprint
 from .definition.value_types import action_type, step_type
 from .engine.state.arguments import arguments
+from .engine.state.frame import Frame
 from .engine.state.run import RunState
 from .engine.state.step import CallRecord, StepState
 from .engine.steps.output import output_spec
@@ -55,6 +58,11 @@ class StepResult:
         failures: For a map: item index -> error.
         reason: Why it was skipped, cancelled, or never started.
         calls: Its requests, in order.
+
+    Example:
+        >>> run = Workflow.of(Payload("hi", "Say hi.", model="offline:echo"), name="greet").run_sync()
+        >>> run.steps["hi"].status
+        'succeeded'
     """
 
     path: str
@@ -77,7 +85,9 @@ class StepResult:
     def has_default(self) -> bool:
         """It failed, and its policy gives it a value."""
         state = self.state
-        return state is not None and isinstance(state.on_error, Default) and (state.owner is not None or state.map is None)
+        return (
+            state is not None and isinstance(state.on_error, Default) and (state.owner is not None or state.map is None)
+        )
 
     @property
     def duration(self) -> timedelta | None:
@@ -101,7 +111,7 @@ class StepResult:
     def response(self) -> Response[Any] | None:
         """The answer of a payload step that succeeded."""
         state = self.state
-        if state is None or self.status != "succeeded" or not state.calls:
+        if state is None or self.status != "succeeded" or state.map is not None:
             return None
         action = state.step.definition.action
         if not isinstance(action, PayloadAction):
@@ -117,14 +127,15 @@ class StepResult:
         return state.fingerprint or _fingerprint(state)
 
 
-def step_result(run: RunState, path: str, state: StepState | None) -> StepResult:
-    """The result of the step of that path; `state` is None when it has no event."""
+def step_result(state: StepState | None, path: str, *, run: RunState, frame: Frame | None = None) -> StepResult:
+    """The result of the step of that path.
+
+    Args:
+        state: None when it has no event.
+        frame: The workflow instance it belongs to, where there is one.
+    """
     if state is None or state.status == "pending":
-        failed = run.error.step if run.error is not None else None
-        reason = f"not started, because {failed!r} failed" if failed and run.finished_us is not None else ""
-        if run.status == "cancelled":
-            reason = "not started, because the run was cancelled"
-        return StepResult(path, reason=reason, state=state)
+        return StepResult(path, reason=_why_pending(run, frame), state=state)
     calls = tuple(_summary(call) for call in state.calls)
     below = _calls_below(state)
     usage = sum((call.usage for call in below if call.usage is not None), Usage())
@@ -145,6 +156,17 @@ def step_result(run: RunState, path: str, state: StepState | None) -> StepResult
     )
 
 
+def _why_pending(run: RunState, frame: Frame | None) -> str:
+    failed = frame.failed_step if frame is not None else None
+    if failed is not None:
+        return f"not started, because {failed!r} failed"
+    if run.status == "cancelled":
+        return "not started, because the run was cancelled"
+    if run.finished_us is not None and run.error is not None:
+        return f"not started, because the run failed: {run.error.text}"
+    return "not started" if run.finished_us is not None else ""
+
+
 def _calls_below(state: StepState) -> list[CallRecord]:
     calls = list(state.calls)
     for inner in state.map.items if state.map is not None else ():
@@ -156,7 +178,9 @@ def _calls_below(state: StepState) -> list[CallRecord]:
 
 def _item_failures(state: StepState) -> dict[int, LLMOrchError]:
     items = state.map.items if state.map is not None else []
-    return {index: item.error.rebuild() for index, item in enumerate(items) if item is not None and item.error is not None}
+    return {
+        index: item.error.rebuild() for index, item in enumerate(items) if item is not None and item.error is not None
+    }
 
 
 def _summary(call: CallRecord) -> CallSummary:
@@ -166,19 +190,22 @@ def _summary(call: CallRecord) -> CallSummary:
 
 
 def _response(state: StepState, action: PayloadAction, result: StepResult) -> Response[Any]:
-    last = state.calls[-1]
-    text = last.answer.text if last.answer is not None and last.answer.text is not None else state.value
-    ended = last.finished_us or last.started_us
+    last = state.calls[-1] if state.calls else None  # None: a hook or cache answered, and nothing was sent
+    text = last.answer.text if last is not None and last.answer is not None else None
+    if text is None:
+        text = state.value if isinstance(state.value, str) else dumps(state.value)
+    model = f"{last.provider}:{last.model}" if last is not None else action.payload.model or ""
+    took = (last.finished_us or last.started_us) - state.calls[0].started_us if last is not None else 0
     return Response(
         value=result.value,
-        text=text if isinstance(text, str) else str(text),
+        text=text,
         messages=tuple(action.payload.render_data(arguments(state))),
         usage=result.usage,
         cost=result.cost,
-        finish_reason=last.finish_reason or "stop",
-        model=f"{last.provider}:{last.model}",
-        provider=last.provider,
-        duration=timedelta(microseconds=ended - state.calls[0].started_us),
+        finish_reason=(last.finish_reason if last is not None else None) or "stop",
+        model=model,
+        provider=model.partition(":")[0],
+        duration=timedelta(microseconds=took),
         calls=len(state.calls),
         cached=state.cached,
     )
@@ -190,9 +217,13 @@ def _fingerprint(state: StepState) -> str | None:
     match action:
         case PayloadAction(payload=payload):
             return payload_fingerprint(
-                payload.render_data(args), payload.model, payload.settings, output_schema=output_spec(payload).schema
+                payload.render_data(args),
+                payload.model or "",
+                settings=payload.settings,
+                extra=payload.extra,
+                output_schema=output_spec(payload).schema,
             )
         case FunctionAction():
             return function_fingerprint(action, args)
         case WorkflowAction(definition=definition):
-            return workflow_fingerprint(definition, args)
+            return workflow_fingerprint(to_document(definition), args, code=code_of(definition))

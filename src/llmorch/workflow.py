@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
 
 from typing_extensions import TypeVar
 
-from . import door
+from . import door, edits
 from ._clock import seconds
 from .definition.actions import ActionDef, PayloadAction, WorkflowAction
 from .definition.functions import function_action
@@ -51,7 +51,9 @@ class Workflow(Action[T], Generic[T]):
 
     def __init__(self, name: str, *, description: str = "", on_error: Literal["fail", "skip"] = "fail") -> None:
         if on_error not in ("fail", "skip"):
-            raise ValueError(f"Workflow {name!r}: on_error is 'fail' or 'skip', not {on_error!r}; Default() is for steps")
+            raise ValueError(
+                f"Workflow {name!r}: on_error is 'fail' or 'skip', not {on_error!r}; Default() is for steps"
+            )
         self._draft = Draft(name=name, owner=object(), description=description, on_error=on_error)
         self._frozen: tuple[WorkflowDef, tuple[str, ...]] | None = None
 
@@ -74,9 +76,13 @@ class Workflow(Action[T], Generic[T]):
         return self._wired()[0].inputs
 
     @overload
-    def input(self, name: str, type: type[U], *, default: Any = ..., description: str = "", untrusted: bool = False) -> Ref[U]: ...
+    def input(
+        self, name: str, type: type[U], *, default: Any = ..., description: str = "", untrusted: bool = False
+    ) -> Ref[U]: ...
     @overload
-    def input(self, name: str, type: Any = ..., *, default: Any = ..., description: str = "", untrusted: bool = False) -> Ref[Any]: ...
+    def input(
+        self, name: str, type: Any = ..., *, default: Any = ..., description: str = "", untrusted: bool = False
+    ) -> Ref[Any]: ...
     def input(
         self, name: str, type: Any = str, *, default: Any = ..., description: str = "", untrusted: bool = False
     ) -> Ref[Any]:
@@ -198,7 +204,7 @@ class Workflow(Action[T], Generic[T]):
         verb: str,
     ) -> Node[Any]:
         placed, own_name, reads = _as_action(action)
-        used = {"name": name, "when": when, "on_error": on_error, "timeout": timeout, "bind": bind}
+        used: dict[str, object] = {"name": name, "when": when, "on_error": on_error, "timeout": timeout, "bind": bind}
         if rule is not None:
             used["concurrency"] = rule.concurrency
         used["after"], used["on_unknown"] = after or None, None if on_unknown == "retry" else on_unknown
@@ -265,14 +271,8 @@ class Workflow(Action[T], Generic[T]):
         Raises:
             KeyError: There is no such step.
         """
-        copy = self._copied()
-        for index, step in enumerate(copy._draft.steps):
-            if step.name == name:
-                placed, _, _ = _as_action(action)
-                copy._draft.steps[index] = _changed(step, placed)
-                return copy
-        known = ", ".join(repr(step.name) for step in copy._draft.steps)
-        raise KeyError(f"workflow {self.name!r} has no step {name!r}; it has {known}")
+        placed, _, _ = _as_action(action)
+        return self._edited(edits.replaced(self._draft, name, action=placed))
 
     def with_block(self, block: Block) -> Workflow[T]:
         """A copy in which every block of that name is this one.
@@ -280,25 +280,11 @@ class Workflow(Action[T], Generic[T]):
         Raises:
             KeyError: No payload has a block of that name.
         """
-        copy = self._copied()
-        found = False
-        for index, step in enumerate(copy._draft.steps):
-            if isinstance(step.action, PayloadAction):
-                blocks = step.action.payload.blocks
-                if any(old.name == block.name for old in blocks):
-                    found = True
-                    changed = step.action.payload.using(blocks=[block if old.name == block.name else old for old in blocks])
-                    copy._draft.steps[index] = _changed(step, PayloadAction(changed))
-        if not found:
-            raise KeyError(f"workflow {self.name!r} has no block {block.name!r}")
-        return copy
+        return self._edited(edits.with_block(self._draft, block))
 
-    def _copied(self) -> Workflow[T]:
-        old = self._draft
-        copy: Workflow[T] = Workflow(old.name, description=old.description, on_error=old.on_error)
-        copy._draft = Draft(
-            old.name, old.owner, old.description, old.on_error, dict(old.inputs), list(old.steps), old.output
-        )
+    def _edited(self, draft: Draft) -> Workflow[T]:
+        copy: Workflow[T] = Workflow(draft.name)
+        copy._draft = draft
         return copy
 
     def plan(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Plan:
@@ -366,12 +352,6 @@ def _names_of(after: Iterable[Ref[Any] | str]) -> tuple[str, ...]:
     return tuple(step.source if isinstance(step, Ref) else step for step in after)
 
 
-def _changed(step: DraftStep, action: ActionDef) -> DraftStep:
-    return DraftStep(
-        step.name, action, step.bindings, step.when, step.after, step.on_error, step.timeout, step.on_unknown, step.map
-    )
-
-
 def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping[str, Any]:
     if values is None:
         return inputs
@@ -379,5 +359,3 @@ def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping
     if twice:
         raise InputInvalid(f"input {twice[0]!r} is given twice, in the mapping and by keyword; give it once")
     return {**values, **inputs}
-
-

@@ -22,13 +22,13 @@ POSITIONAL = 2
 POSITIONAL_INSIDE = 4
 
 # What no user or plugin imports from: files that begin with an underscore, and these.
-INSIDE = {"definition", "engine", "planner", "pricing", "schema", "templates"}
+INSIDE = {"definition", "engine", "inputs", "live", "observers", "planner", "pricing", "runid", "schema", "templates"}
 
 # `**` in a public signature is for names only the user's templates, workflows or TypedDicts know.
 OPEN_KEYWORDS = {"bindings", "changes", "inputs", "options", "values", "variables"}
 
-# Functions in an `__init__.py`: the top floor puts the runner into the door.
-DOOR_FILLERS = {("__init__.py", "_fill_door")}
+# What an `__init__.py` may call: names get their lazy homes, and the door learns where the runner is.
+NAMING = {"attach", "fill"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -116,10 +116,12 @@ def _plain(base: ast.expr) -> ast.expr:
 def logic_in_init(module: Module) -> Iterator[str]:
     """What an `__init__.py` holds besides its docstring and names."""
     for node in module.tree.body if module.is_package else ():
-        if isinstance(node, Function) and (module.relative, node.name) in DOOR_FILLERS:
-            continue
         if not _is_name_or_text(node):
             yield f"{module.relative}:{node.lineno} holds logic; an __init__.py holds a docstring and names only"
+
+
+def _is_naming(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2].lstrip("_") in NAMING
 
 
 def _is_name_or_text(node: ast.stmt) -> bool:
@@ -127,12 +129,10 @@ def _is_name_or_text(node: ast.stmt) -> bool:
         guard = ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING"
         return guard and all(_is_name_or_text(inner) for inner in node.body) and not node.orelse
     if isinstance(node, ast.Assign | ast.AnnAssign):
-        calls = [inner for inner in ast.walk(node) if isinstance(inner, ast.Call | ast.Lambda | ast.comprehension)]
-        return all(
-            isinstance(call, ast.Call) and ast.unparse(call.func) in {"attach", "_lazy.attach"} for call in calls
-        )
+        acts = [inner for inner in ast.walk(node) if isinstance(inner, ast.Call | ast.Lambda | ast.comprehension)]
+        return all(_is_naming(act) for act in acts)
     if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant)
+        return isinstance(node.value, ast.Constant) or _is_naming(node.value)
     return isinstance(node, ast.Import | ast.ImportFrom)
 
 
@@ -250,7 +250,7 @@ def test_a_third_ancestor_is_one_too_many(tmp_path: Path) -> None:
             0,
         ),
         ("_HOMES = {'A': 'llmorch.a'}\n__all__ = ['A']\n__getattr__, __dir__ = attach(__name__, _HOMES)\n", 0),
-        ("def _fill_door(): ...\n", 0),
+        ("_door.fill('llmorch.defaults:runner')\n", 0),
         ("def f(): ...\n", 1),
         ("class A: ...\n", 1),
         ("print('hello')\n", 1),

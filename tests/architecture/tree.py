@@ -74,7 +74,7 @@ class Module:
             if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
                 yield Import(node.args[0].value, node.lineno)
         elif self.is_package and isinstance(node, ast.Constant) and str(node.value).startswith(f"{PACKAGE}."):
-            yield Import(str(node.value), node.lineno)  # the home of a lazy name (`_lazy.attach`)
+            yield Import(str(node.value).replace(":", "."), node.lineno)  # the home of a lazy name (`_lazy.attach`)
 
     def _absolute(self, level: int, module: str | None) -> str:
         if level == 0:

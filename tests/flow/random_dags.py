@@ -166,7 +166,7 @@ def _async_function(compute: Callable[..., Any], arity: int, pace: Pace) -> Call
 
 # Drawing
 
-_LITERALS = ("x", "{{ 7*7 }}", 3, None, [1, "two"], {"k": [True]})
+_LITERALS = ("x", "{{ 7*7 }}", 3, None, [1, "zwölf"], {"k": [True]})
 _DEFAULTS: dict[str, Any] = {"int": 0, "list": [7], "dict": {"k": 1, "l": [1]}, "bool": False}
 
 
@@ -210,7 +210,7 @@ class _Maker:
             kind = action.kind
             bindings = self.bindings(action, is_map) if risky is None else {"a": risky}
         if policy is Dflt:
-            policy = Dflt(_DEFAULTS.get(kind, "d"))
+            policy = Dflt(None if is_map and self.chance(30) else _DEFAULTS.get(kind, "d"))
         after = (
             self.draw(st.lists(st.sampled_from(list(self.policies)), max_size=2, unique=True)) if self.policies else []
         )
@@ -287,7 +287,7 @@ class _Maker:
         return FirstN(tuple(Ref(name) for name in names), self.draw(st.integers(1, len(names))))
 
     def ref(self) -> Ref:
-        name = self.one_of(self.kinds)
+        name = self.one_of(list(self.kinds)[-3:] if self.chance(50) else self.kinds)  # long chains, now and then wide
         return Ref(name, self.one_of(((), ("k",), ("l",)))) if self.kinds[name] == "dict" else Ref(name)
 
     def risky(self) -> Ref | None:
@@ -311,7 +311,7 @@ class _Maker:
 
     def output(self) -> Arg:
         names = list(self.policies)
-        form = self.one_of(("ref", "ref", "risky", "optional", "first_of", "first_n", "list", "dict"))
+        form = self.one_of(("last", "last", "ref", "risky", "optional", "first_of", "first_n", "list", "dict"))
         if form == "list":
             return ListOf(tuple(self.output_part(names) for _ in range(self.draw(st.integers(1, 3)))))
         if form == "dict":
@@ -321,7 +321,9 @@ class _Maker:
         if form == "risky" and (risky := self.risky()) is not None and risky.name in names:
             return risky
         chosen = self.choice(form)
-        return chosen if isinstance(chosen, FirstOf | FirstN) else Ref(self.one_of(names))
+        if isinstance(chosen, FirstOf | FirstN):
+            return chosen
+        return Ref(names[-1] if form == "last" else self.one_of(names))
 
     def output_part(self, names: list[str]) -> Arg:
         name = Ref(self.one_of(names))

@@ -125,6 +125,11 @@ def _is_loose(path: str, expected: Reference) -> bool:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large],
 )
 def test_any_workflow_gives_what_the_reference_interpreter_gives(flow: Flow, seed: int) -> None:
+    check(flow, seed)
+
+
+def check(flow: Flow, seed: int = 0) -> None:
+    """Fail unless all six runs give what the interpreter gives."""
     for backend in ("asyncio", "trio"):
         for seen in run_virtual(observe, flow, seed, backend=backend):
             found = list(differences(flow, seen))
@@ -133,7 +138,7 @@ def test_any_workflow_gives_what_the_reference_interpreter_gives(flow: Flow, see
             assert not found, "\n".join(found)
 
 
-# The interpreter itself, on what the documents say in so many words.
+# Interpreter and engine on what the documents say in so many words.
 
 
 def leaf(tag: str, kind: Any = "text", *, fails: int = 0) -> Leaf:
@@ -148,9 +153,11 @@ def interpreted(flow: Flow, *, log: list[str] | None = None) -> Reference:
     return Reference(log).run(flow, INPUTS)
 
 
-GOOD = Step("good", leaf("t1"))
+GOOD = Step("good", leaf("t1"), on_error="skip")
 BAD = Step("bad", leaf("t2", fails=1), on_error="skip")
 UNASKED = Step("unasked", leaf("t3"), when=When("not", (Ref("q"),)))
+BEHIND_BOTH = Step("both", leaf("t5"), {"a": Ref("unasked"), "b": Ref("bad")})
+BEHIND_ONE = Step("one", leaf("t5"), {"a": Ref("unasked"), "b": Opt(Ref("bad"), 0)})
 VALUE = interpreted(top(GOOD, output="good")).output
 
 
@@ -173,13 +180,16 @@ VALUE = interpreted(top(GOOD, output="good")).output
         (top(Step("bad", leaf("t2", fails=1)), output=Opt(Ref("bad"), 1)), "failed", None),
         (top(Step("bad", leaf("t2", fails=1)), GOOD, output="good", on_error="skip"), "partial", VALUE),
         (top(GOOD, output=Ref("good", ("k",))), "failed", None),
+        (top(BAD, UNASKED, BEHIND_BOTH, output="both"), "failed", None),
+        (top(BAD, UNASKED, BEHIND_ONE, output="one"), "partial", None),
     ],
 )
-def test_the_interpreter_gives_the_status_and_output_of_the_specification(
+def test_interpreter_and_engine_give_the_status_and_output_of_the_specification(
     flow: Flow, status: str, output: object
 ) -> None:
     result = interpreted(flow)
     assert (result.status, result.output) == (status, output)
+    check(flow)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +208,10 @@ def test_the_interpreter_gives_the_status_and_output_of_the_specification(
         (Step("x", leaf("t9"), {"a": Each(Lit([1])), "b": Each(Ref("p"))}, is_map=True, on_error="skip"), "failed"),
     ],
 )
-def test_the_interpreter_gives_the_step_status_of_the_specification(step: Step, status: str) -> None:
-    result = interpreted(top(GOOD, BAD, UNASKED, step, output="good"))
-    assert result.steps["x"][0] == status
+def test_interpreter_and_engine_give_the_step_status_of_the_specification(step: Step, status: str) -> None:
+    flow = top(GOOD, BAD, UNASKED, step, output="good")
+    assert interpreted(flow).steps["x"][0] == status
+    check(flow)
 
 
 DOOMED = leaf("t9", fails=1)
@@ -221,12 +232,13 @@ FAILING = Flow({"q9": REQUIRED}, (Step("y", leaf("t8", fails=1)), Step("z", leaf
         (Step("m", FAILING, {"q9": Ref("q")}, on_error=Dflt(7)), ("failed", 7), "partial"),
     ],
 )  # fmt: skip
-def test_the_interpreter_reads_maps_and_nested_workflows_as_specified(
+def test_interpreter_and_engine_read_maps_and_nested_workflows_as_specified(
     step: Step, result: tuple[str, object], run: str
 ) -> None:
-    interpretation = interpreted(top(GOOD, step, output="good"))
-    assert interpretation.steps["m"] == result
-    assert interpretation.status == run
+    flow = top(GOOD, step, output="good")
+    assert interpreted(flow).steps["m"] == result
+    assert interpreted(flow).status == run
+    check(flow)
 
 
 def test_the_interpreter_lets_the_log_decide_first_n_and_keeps_the_declared_order() -> None:

@@ -36,6 +36,7 @@ from .._json import sha256
 from ..errors import ValueRefused, WorkflowInvalid
 from ..models.policy import Default
 from ..models.values import Data, to_data
+from ..templates.bounds import is_list, is_object
 from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
 from .document_binding import binding_from, binding_to, ref_from
 from .document_payload import payload_from, payload_to
@@ -205,7 +206,7 @@ def from_document(document: Mapping[str, Data], *, code: Mapping[str, object] | 
     except ValueRefused as error:
         raise WorkflowInvalid(error.message) from error
     reader = Reader(code or {})
-    version = plain.get("llmorch", FORMAT) if isinstance(plain, dict) else FORMAT
+    version = plain.get("llmorch", FORMAT) if is_object(plain) else FORMAT
     if version != FORMAT:
         raise WorkflowInvalid(f"the document has format {version!r}; this version reads llmorch: {FORMAT}")
     definition = _workflow_from(reader, plain, "", 1)
@@ -248,10 +249,10 @@ def _workflow_from(reader: Reader, given: Data, at: str, depth: int) -> Workflow
 def _names_in(inputs: Mapping[str, Data], steps: Data) -> dict[str, str]:
     """What a template may name: spelling -> name."""
     named = [*inputs]
-    for step in steps if isinstance(steps, list) else ():
-        if isinstance(step, dict):
+    for step in steps if is_list(steps) else ():
+        if is_object(step):
             payload = step.get("payload")
-            named.append(str(step.get("name", payload.get("name") if isinstance(payload, dict) else "")))
+            named.append(str(step.get("name", payload.get("name") if is_object(payload) else "")))
     return {plain_name(name): name for name in named}
 
 
@@ -330,8 +331,7 @@ def _policy_from(reader: Reader, given: Data, at: str) -> OnError | None:
     if isinstance(given, dict):
         fields = reader.mapping(given, at, known=("default",), required=("default",))
         return None if fields is None else Default(fields.get("default"))
-    word: OnError = reader.choice(given, at, "fail", "skip")
-    return word
+    return cast("OnError", reader.choice(given, at, "fail", "skip"))
 
 
 def _map_from(reader: Reader, given: Data, at: str) -> MapRule:
@@ -372,7 +372,7 @@ def from_yaml(text: str, *, code: Mapping[str, object] | None = None, max_steps:
 
 
 def _steps_in(document: Data, depth: int) -> int:
-    steps = document.get("steps") if isinstance(document, dict) else None
-    if not isinstance(steps, list) or depth > _MOST_DEEP:
+    steps = document.get("steps") if is_object(document) else None
+    if not is_list(steps) or depth > _MOST_DEEP:
         return 0
-    return sum(1 + _steps_in(step.get("workflow") if isinstance(step, dict) else None, depth + 1) for step in steps)
+    return sum(1 + _steps_in(step.get("workflow") if is_object(step) else None, depth + 1) for step in steps)

@@ -26,6 +26,7 @@ from .._json import dumps, loads
 from ..errors import TemplateError
 from ..models.values import Data, to_data
 from ..templates import compile_template
+from ..templates.bounds import is_list, is_object
 from .document_read import Reader
 from .names import did_you_mean
 from .node import Binding, DictOf, Each, Filled, FirstN, FirstOf, ListOf, Literal, Optional, Ref
@@ -58,9 +59,9 @@ def _form(given: Data) -> str | None:
 
 
 def _holds_form(given: Data) -> bool:
-    if isinstance(given, list):
+    if is_list(given):
         return any(_holds_form(item) for item in given)
-    if isinstance(given, dict):
+    if is_object(given):
         return _form(given) is not None or any(_holds_form(item) for item in given.values())
     return False
 
@@ -116,9 +117,9 @@ def binding_from(reader: Reader, given: Data, at: str) -> Binding:
     form = _form(given)
     if form is not None:
         return _FROM[form](reader, given, at)
-    if isinstance(given, list) and _holds_form(given):
+    if is_list(given) and _holds_form(given):
         return ListOf(tuple(_inner(reader, item, f"{at}[{index}]") for index, item in enumerate(given)))
-    if isinstance(given, dict) and _holds_form(given):
+    if is_object(given) and _holds_form(given):
         return _dict_of(reader, given, at)
     return Literal(given)
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from .._clock import seconds
+from .._json import dumps
 from ..errors import LLMOrchError
 from ..models.block import Block
 from ..models.message import Message
@@ -93,7 +94,8 @@ def _made(reader: Reader, kind: type[Any], fields: Data, at: str) -> Any:  # Any
     if known is None or known.keys() - kind.model_fields.keys():
         return None
     try:
-        return kind.model_validate(known)
+        # what is nested inside is plain data still, which strict classes take from JSON only
+        return kind.model_validate(known) if kind is Payload else kind.model_validate_json(dumps(known))
     except ValidationError as error:
         for item in error.errors(include_url=False, include_context=False):
             spot = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"])

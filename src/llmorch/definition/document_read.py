@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 
 from ..errors import CodeMissing, WorkflowInvalid
 from ..models.values import Data
+from ..templates.bounds import is_list
 from .names import did_you_mean
 
 __all__ = ["Reader"]
@@ -78,7 +79,7 @@ class Reader:
 
     def sequence(self, given: Data, at: str) -> list[Data]:
         """A list, or an empty one with a fault."""
-        if isinstance(given, list):
+        if is_list(given):
             return given
         self.fault(at, f"{_shown(given)} stands where a list belongs")
         return []

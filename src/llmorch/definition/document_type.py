@@ -13,8 +13,6 @@ Other types (`Annotated`, sets, tuples) are written as their JSON schema and rea
 
 from __future__ import annotations
 
-import functools
-import operator
 import types
 import typing
 from collections.abc import Mapping
@@ -58,8 +56,10 @@ def type_to(kind: Any) -> Data:  # Any: as above
         return {"schema": to_data(kind)}
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is None:
-        if isinstance(kind, type) or kind is Any:
-            return _NAMES[kind] if kind in _NAMES else {"python": address_of(kind)}
+        if kind in _NAMES:
+            return _NAMES[kind]
+        if isinstance(kind, type):
+            return {"python": address_of(kind)}
         return {"schema": to_data(json_schema(kind))}
     if origin is list:
         return {"list": type_to(args[0])}
@@ -90,7 +90,7 @@ def type_from(reader: Reader, given: Data, at: str) -> Any:  # Any: as above
             return dict[str, type_from(reader, inner, at)]  # type: ignore[misc]  # as above
         case "union":
             parts = [type_from(reader, part, at) for part in reader.sequence(inner, at)]
-            return functools.reduce(operator.or_, parts) if parts else Any
+            return _union(parts) if parts else Any
         case "literal":
             return _literal(reader, inner, at)
         case "python":
@@ -100,6 +100,13 @@ def type_from(reader: Reader, given: Data, at: str) -> Any:  # Any: as above
             return freeze(reader.mapping(inner, at) or {})
         case _:
             return Any  # an unknown key; noted already
+
+
+def _union(parts: list[Any]) -> Any:  # Any: as above
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole | part
+    return whole
 
 
 def _plain(reader: Reader, name: str, at: str) -> Any:  # Any: as above

@@ -145,25 +145,33 @@ class _Code:
         if not inspect.isroutine(function) and not inspect.isclass(function):
             return ["object", _source(type(function)), self._captured(function)]
         defaults = [self._captured(value) for value in getattr(function, "__defaults__", None) or ()]
-        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        names: tuple[str, ...] = getattr(getattr(function, "__code__", None), "co_freevars", ())
         cells = getattr(function, "__closure__", None) or ()
         closed = {name: _content(cell) for name, cell in zip(names, cells, strict=False)}
-        named = self._named(getattr(function, "__kwdefaults__", None) or {})
+        named = self._named(getattr(function, "__kwdefaults__", None))
         return [_source(function), defaults, named, self._named(closed)]
 
-    def _named(self, values: Mapping[str, object]) -> Data:
-        return {name: self._captured(value) for name, value in values.items()}
+    def _named(self, values: Mapping[str, object] | None) -> Data:
+        return {name: self._captured(value) for name, value in (values or {}).items()}
 
-    def _captured(self, value: object) -> Data:
+    def _captured(self, value: Any) -> Data:  # Any: whatever a function closes over
         """Data as it is, a function by its code, anything else by its type."""
-        if isinstance(value, _DATA) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        if _is_plain(value):
             try:
                 return ["data", to_data(value)]
             except (ValueRefused, RecursionError):
                 pass
-        if inspect.isroutine(value) or isinstance(value, partial):
+        if _is_code(value):
             return ["code", _address(value), self.of(value)]
         return ["type", _address(value if isinstance(value, type) else type(value))]
+
+
+def _is_code(value: object) -> bool:
+    return inspect.isroutine(value) or isinstance(value, partial)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, _DATA) or (dataclasses.is_dataclass(value) and not isinstance(value, type))
 
 
 def _content(cell: Any) -> object:  # Any: types.CellType, whose content raises while it is empty

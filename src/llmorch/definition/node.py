@@ -13,6 +13,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from ..models.values import Data, to_data
+from ..templates.bounds import is_list
 
 __all__ = [
     "Binding",
@@ -61,6 +62,10 @@ class Ref(Generic[T_co]):
         self.owner = owner
 
     def __getitem__(self, part: str | int) -> Ref[Any]:  # Any: the part's type is checked when planned
+        if not isinstance(part, str | int) or isinstance(part, bool):
+            raise TypeError(
+                f"{self._shown()}[...] takes a key or an index, not {part!r}; do the rest in a function step"
+            )
         return Ref(self.source, (*self.path, part), owner=self.owner)
 
     def pick(self, choose: Callable[[T_co], U]) -> Ref[U]:
@@ -143,8 +148,10 @@ class _Path:
     def __getitem__(self, part: str | int) -> _Path:
         return _Path((*object.__getattribute__(self, "_steps"), part))
 
-    def __bool__(self) -> NoReturn:
-        raise TypeError("pick() names a part of a value; it cannot decide on it")
+    def _refuse(self, *_: object) -> NoReturn:
+        raise TypeError("pick() names a part of a value, such as lambda v: v.title; do the rest in a function step")
+
+    __bool__ = __iter__ = __contains__ = __len__ = __call__ = __str__ = __add__ = __lt__ = __gt__ = _refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +228,12 @@ def each(items: Any, /) -> Each[Any]:
     Raises:
         TypeError: Text, a mapping, or anything else that is no list.
     """
-    if isinstance(items, Ref | FirstOf | FirstN | Optional):
-        return Each(items)
-    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Sequence):
+    source: object = items
+    if _is_reference(source) or isinstance(source, Optional):
+        return Each(cast("Ref[Any] | FirstOf | FirstN | Optional", items))
+    if isinstance(source, str | bytes | Mapping) or not isinstance(source, Sequence):
         raise TypeError(f"each() takes a reference or a list, not {type(items).__name__}; wrap it in a list")
-    bound = as_binding(list(items), where="each()")
+    bound = as_binding(list(cast("Sequence[object]", source)), where="each()")
     assert isinstance(bound, ListOf | Literal)
     return Each(bound)
 
@@ -253,9 +261,13 @@ def first_n(refs: Sequence[Ref[T]], n: int, *, cancel_rest: bool = False) -> Fir
 
 def optional(source: Ref[T] | FirstOf | FirstN, default: Any = None) -> Optional:
     """The value if there is one, else the default: a skipped step then does not skip this one."""
-    if not isinstance(source, Ref | FirstOf | FirstN):
+    if not _is_reference(source):
         raise TypeError(f"optional() takes a reference, first_of or first_n, not {type(source).__name__}")
     return Optional(source, to_data(default, where="the default of optional()"))
+
+
+def _is_reference(value: object) -> bool:
+    return isinstance(value, Ref | FirstOf | FirstN)
 
 
 def _refs(given: Sequence[object], verb: str) -> tuple[Ref[Any], ...]:
@@ -272,11 +284,13 @@ def as_binding(value: object, *, where: str) -> Binding:
         TypeError: `each` inside a list or dict.
     """
     if isinstance(value, _REFERENCE):
-        return value
-    if isinstance(value, list | tuple) and any(_has_reference(item) for item in value):
+        return cast("Binding", value)
+    if is_list(value) and any(_has_reference(item) for item in value):
         return ListOf(tuple(_inner(item, where) for item in value))
-    if isinstance(value, Mapping) and any(_has_reference(item) for item in value.values()):
-        return DictOf(tuple((str(key), _inner(item, where)) for key, item in value.items()))
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value)
+        if any(_has_reference(item) for item in pairs.values()):
+            return DictOf(tuple((str(key), _inner(item, where)) for key, item in pairs.items()))
     return Literal(to_data(value, where=where))
 
 
@@ -287,10 +301,10 @@ def _inner(value: object, where: str) -> Binding:
 
 
 def _has_reference(value: object) -> bool:
-    if isinstance(value, list | tuple):
+    if is_list(value):
         return any(_has_reference(item) for item in value)
     if isinstance(value, Mapping):
-        return any(_has_reference(item) for item in value.values())
+        return any(_has_reference(item) for item in cast("Mapping[object, object]", value).values())
     return isinstance(value, _REFERENCE)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from ..models.policy import Default
 from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
 from .node import Binding, Ref
 from .workflow import StepDef, WorkflowDef
+
+_first_that_fits = Field(union_mode="left_to_right")
 
 __all__ = ["action_type", "output_type", "step_type"]
 
@@ -26,7 +32,11 @@ def action_type(action: ActionDef) -> Any:
 def step_type(step: StepDef) -> Any:
     """The declared type of a step's value; a map gives a list."""
     inner = action_type(step.action)
-    return inner if step.map is None or inner is None else list[inner]
+    if inner is None:
+        return None
+    if isinstance(step.on_error, Default):
+        inner = Annotated[inner | Any, _first_that_fits]  # a default need not be of the type
+    return inner if step.map is None else types.GenericAlias(list, (inner,))
 
 
 def output_type(definition: WorkflowDef) -> Any:

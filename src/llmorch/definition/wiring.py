@@ -16,7 +16,7 @@ from ..models.policy import Default
 from ..templates import compile_expression
 from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
 from .names import fault_of_name, nearest
-from .node import Binding, Each, FirstN, FirstOf, ListOf, Node, Optional, Ref, refs_in
+from .node import Binding, DictOf, Each, FirstN, FirstOf, ListOf, Node, Optional, Ref, refs_in
 from .workflow import Condition, InputSpec, MapRule, StepDef, WorkflowDef, plain_name
 
 __all__ = ["Draft", "DraftStep", "wire"]
@@ -88,8 +88,10 @@ class _Wiring:
         fault = fault_of_name(name, what=what.capitalize())
         if fault is not None:
             self.faults.append(fault)
-        other = self.known.setdefault(plain_name(name), name)
-        if other is not name:
+        other = self.known.get(plain_name(name))
+        if other is None:
+            self.known[plain_name(name)] = name
+        else:
             same = f"twice: {name!r}" if other == name else f"that templates cannot tell apart: {other!r} and {name!r}"
             self.faults.append(f"Workflow {self.draft.name!r} has a name {same}; give one of them name=...")
 
@@ -297,6 +299,9 @@ def _selections(binding: Binding) -> Iterator[FirstOf | FirstN]:
             yield from _selections(source)
         case ListOf(items=items):
             for item in items:
+                yield from _selections(item)
+        case DictOf(items=pairs):
+            for _, item in pairs:
                 yield from _selections(item)
         case _:
             return

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from .. import _clock
 from .._clock import monotonic
 from ..errors import TimedOut
-from ..events import RunCancelRequested, RunFinished, StepCancelled
+from ..events import RunCancelRequested, RunFinished, StepCancelled, Warned
 from ..models.failure import Failure, failure_of
 from .journal import Journal
 from .services import Services
@@ -36,7 +36,10 @@ _CLEANUP_S = 2.0
 class Executor:
     """Runs one run."""
 
-    __slots__ = ("_births", "_cancelled", "_done", "_fatal", "_group", "_idle", "_stepper", "_timers", "journal", "services", "state")
+    __slots__ = (
+        "_births", "_cancelled", "_done", "_fatal", "_group", "_halted", "_idle", "_leaving", "_stepper", "_timers",
+        "journal", "services", "state",
+    )  # fmt: skip
 
     def __init__(self, state: RunState, journal: Journal, services: Services) -> None:
         self.state = state
@@ -47,12 +50,12 @@ class Executor:
         self._births = 0
         self._idle: anyio.Event | None = None
         self._done = False
+        self._halted = False
         self._cancelled = False
+        self._leaving = False
         self._fatal: Failure | None = None
         self._timers = Timers(lambda wait: self._tasks.start_soon(wait), self._call_help)
-        self._stepper = Stepper(
-            state, journal, services, timers=self._timers, finish=self._finish, abort=self._abort
-        )
+        self._stepper = Stepper(state, journal, services, timers=self._timers, finish=self._finish, abort=self._abort)
 
     @property
     def _tasks(self) -> TaskGroup:
@@ -69,6 +72,8 @@ class Executor:
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
+                for text in self.state.definition.warnings:
+                    self.journal.append(Warned(None, "unused-input", text))
                 if self._cancelled:
                     group.cancel_scope.cancel()
                 elif self.state.timeout is not None:
@@ -82,15 +87,29 @@ class Executor:
         except anyio.get_cancelled_exc_class():
             await self._close(cancelled=True)
             raise
-        if not self._done:  # the group was cancelled from inside: by cancel(), the run's timeout, or a fatal failure
+        if self._leaving and not self._done and not self._cancelled:
+            self.state.status = "interrupted"  # derived: nobody owns it, and its log does not end
+        elif not self._done:  # the group was cancelled from inside: by cancel(), the run's timeout, or a fatal failure
             await self._close(cancelled=self._cancelled)
         await self.journal.flush()
+
+    def leave(self) -> None:
+        """Start nothing more; return from `run` when what is in flight has ended, leaving the run as it is."""
+        if not self._halted:
+            self._leaving = self._halted = True
+            if self._idle is not None:
+                self._idle.set()
+
+    def abandon(self) -> None:
+        """After `leave`: do not wait for what is in flight any longer."""
+        if self._leaving and self._group is not None:
+            self._group.cancel_scope.cancel()
 
     def cancel(self) -> None:
         """Stop the run; what is in flight is cancelled."""
         if self._done or self._cancelled:
             return
-        self._cancelled = True
+        self._cancelled = self._halted = True
         self.journal.append(RunCancelRequested())
         if self._group is not None:
             self._group.cancel_scope.cancel()
@@ -103,15 +122,15 @@ class Executor:
             if self.state.ready:
                 self._call_help()
             await _clock.sleep(wait_s)
+            await places.take()
         except BaseException:
             places.take_back()
             raise
-        await places.take()
 
     async def _first_runner(self) -> None:
         """Runs until the run has ended; waits when others have all there is to do."""
         ready, places = self.state.ready, self.services.places
-        while not self._done:
+        while not self._halted:
             if ready:
                 await places.take()
                 try:
@@ -127,16 +146,17 @@ class Executor:
 
     async def _helper(self) -> None:
         """Runs until nothing is ready."""
-        await self.services.places.take()
-        self._births -= 1
-        try:
-            await self._spree()
-            while self.state.ready and not self._done:
-                self.services.places.give()
-                await self.services.places.take()
+        places = self.services.places
+        born = False
+        while not born or (self.state.ready and not self._halted):
+            await places.take()
+            if not born:
+                born = True
+                self._births -= 1
+            try:
                 await self._spree()
-        finally:
-            self.services.places.give()
+            finally:
+                places.give()
         if self.journal.pending and not self._done:
             await self.journal.flush()
 
@@ -144,7 +164,7 @@ class Executor:
         """Run what is ready, one after the other, with a pause for others now and then."""
         ready, advance, journal = self.state.ready, self._stepper.advance, self.journal
         count, since = 0, monotonic()
-        while ready and not self._done:
+        while ready and not self._halted:
             work = advance(*ready.popleft())
             if work is not None:
                 if ready:
@@ -170,13 +190,14 @@ class Executor:
     def _finish(self, ending: Ending, failure: Failure | None) -> None:
         if self._done:
             return
-        self._done = True
+        self._done = self._halted = True
         self.journal.append(RunFinished(ending, failure, self.state.usage, self.state.cost), status=ending)
         if self._idle is not None:
             self._idle.set()
 
     def _abort(self, failure: Failure) -> None:
         self._fatal = self._fatal or failure
+        self._halted = True
         self._tasks.cancel_scope.cancel()
 
     async def _close(self, *, cancelled: bool) -> None:
@@ -190,7 +211,9 @@ class Executor:
         elif self._fatal is not None:
             self._finish("failed", self._fatal)
         else:
-            text = f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
+            text = (
+                f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
+            )
             self._finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
         with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised already
             await self.journal.flush()

@@ -47,8 +47,21 @@ class Journal:
     """
 
     __slots__ = (
-        "_busy", "_buffer", "_claim", "_seq", "_status", "_store", "_turns", "committed", "delta_watchers", "failure",
-        "inbox", "partial", "state", "watchers",
+        "_buffer",
+        "_busy",
+        "_claim",
+        "_instant",
+        "_seq",
+        "_status",
+        "_store",
+        "_turns",
+        "closed", "committed",
+        "delta_watchers",
+        "failure",
+        "inbox",
+        "partial",
+        "state",
+        "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -58,8 +71,10 @@ class Journal:
         self.delta_watchers = 0
         self.partial: dict[str, Partial] = {}
         self.inbox = False
+        self.closed = False
         self.failure: BaseException | None = None
         self._store = store
+        self._instant: bool = getattr(store, "is_instant", False)
         self._claim = claim
         self._seq = claim.last_seq
         self._buffer: list[Event] = []
@@ -121,7 +136,7 @@ class Journal:
         status, self._status = self._status, None
         self._busy = True
         try:
-            if getattr(self._store, "is_instant", False):  # cannot suspend, so nothing can cancel it half-way
+            if self._instant:  # it cannot suspend, so nothing can cancel it half-way
                 reply = await self._store.append(self._claim, unit, status=status)
             else:
                 with anyio.CancelScope(shield=True):
@@ -134,9 +149,14 @@ class Journal:
             turns, self._turns = self._turns, []
             for turn in turns:
                 turn.set()
-        self.committed = reply.last_seq
-        self._claim = Claim(self._claim.run_id, self._claim.epoch, reply.last_seq)
+        self.committed = self._claim.last_seq = reply.last_seq
         self.inbox = reply.inbox
+        for watcher in self.watchers:
+            watcher(None)
+
+    def close(self) -> None:
+        """Nothing more comes from here; whoever listens reads what is committed and stops."""
+        self.closed = True
         for watcher in self.watchers:
             watcher(None)
 

@@ -22,7 +22,9 @@ _PAGE = 500
 
 
 class Listener:
-    """An async iterator over the events of a run, ending after `RunFinished`.
+    """An async iterator over the events of a run.
+
+    It ends after `RunFinished`, or after the last committed event of a run that nobody carries out.
 
     Args:
         after: Skip events up to and including this seq.
@@ -98,7 +100,8 @@ class Listener:
             self._queue.extend(self._growing.values())
             self._growing = {}
             return
-        if self._over:
+        if self._over or journal.closed:
+            self.close()
             return
         self._news = anyio.Event()
         await self._news.wait()

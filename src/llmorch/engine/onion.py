@@ -9,25 +9,29 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import anyio
+
 from .._clock import now_us
 from ..errors import EmptyResponse, LLMOrchError, OutputInvalid, ProviderUnavailable, TimedOut
 from ..events import Answer, CallFinished, CallStarted, Warned
 from ..models.failure import failure_of
 from ..models.message import Message
 from ..models.payload import Payload
-from ..models.policy import Retry
+from ..models.settings import Settings
 from ..models.usage import Usage
 from ..models.values import Data
 from ..planner.catalog import ResolvedModel
 from ..policies.fallback import falling_back
 from ..policies.retry import retrying
-from ..ports import Call, OnDelta, Provider, ProviderRequest, ProviderResponse
+from ..ports import Call, OnDelta, Proceed, Provider, ProviderRequest, ProviderResponse
 from .journal import Journal
 from .services import Services
 from .state.step import StepState
 from .steps.output import OutputSpec
 
 __all__ = ["CallPath", "Reply"]
+
+_CALL_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,9 @@ class CallPath:
 
     __slots__ = ("_finished", "journal", "output", "payload", "services", "state")
 
-    def __init__(self, payload: Payload[Any], output: OutputSpec, state: StepState, *, journal: Journal, services: Services) -> None:
+    def __init__(
+        self, payload: Payload[Any], output: OutputSpec, state: StepState, *, journal: Journal, services: Services
+    ) -> None:
         self.payload = payload
         self.output = output
         self.state = state
@@ -113,7 +119,7 @@ class CallPath:
         request = ProviderRequest(
             model=model.model,
             messages=messages,
-            settings=self.payload.settings,
+            settings=self._settings(model),
             output_schema=self.output.schema if model.capabilities.json_schema else None,
             timeout=self.payload.timeout_s,
             extra=self.payload.extra,
@@ -122,6 +128,17 @@ class CallPath:
         provider = self.services.models.provider(model.provider)
         ask: Callable[[], Awaitable[ProviderResponse]] = lambda: self._hooked(request, model, provider)  # noqa: E731  # typed
         return await retrying(ask, self.payload.retry or self.services.retry, pause=self._pause)
+
+    def _settings(self, model: ResolvedModel) -> Settings:
+        """What is set, less what a fallback model does not take (the plan has seen to the first one)."""
+        settings = self.payload.settings
+        dropped = (
+            sorted(model.capabilities.unsupported & settings.given().keys()) if model.capabilities.unsupported else []
+        )
+        if not dropped:
+            return settings
+        self._warn("setting-dropped", f"{model.id} does not take {', '.join(dropped)}; it was left out")
+        return settings.model_copy(update={name: Settings.model_fields[name].default for name in dropped})
 
     async def _hooked(self, request: ProviderRequest, model: ResolvedModel, provider: Provider) -> ProviderResponse:
         """One try through the hooks."""
@@ -132,7 +149,7 @@ class CallPath:
         async def innermost(call: Call) -> ProviderResponse:
             return await self._sent(call.request, model, provider)
 
-        proceed = innermost
+        proceed: Proceed = innermost
         for around in reversed(self.services.around):
             proceed = _bound(around, proceed)
         number = len(self.state.calls) + 1
@@ -151,19 +168,21 @@ class CallPath:
         try:
             response = await self._bounded(request, provider, on_delta)
         except Exception as error:  # recorded, then raised for the policies outside to decide
-            raise self._failed(error, model) from error.__cause__
+            known = self._failed(error, model)
+            if known is error:
+                raise
+            raise known from error
         self._succeeded(response, request, model)
         return response
 
-    async def _bounded(self, request: ProviderRequest, provider: Provider, on_delta: OnDelta | None) -> ProviderResponse:
-        if request.timeout is None:
-            return await provider.complete(request, on_delta=on_delta)
-        import anyio
-
-        with anyio.move_on_after(request.timeout):
+    async def _bounded(
+        self, request: ProviderRequest, provider: Provider, on_delta: OnDelta | None
+    ) -> ProviderResponse:
+        limit_s = request.timeout or _CALL_S
+        with anyio.move_on_after(limit_s):
             return await provider.complete(request, on_delta=on_delta)
         raise TimedOut(
-            f"Step {self.state.path!r}: {provider.name}:{request.model} did not answer within {request.timeout:g} s; "
+            f"Step {self.state.path!r}: {provider.name}:{request.model} did not answer within {limit_s:g} s; "
             "raise the payload's timeout",
             step=self.state.path,
         )
@@ -175,7 +194,6 @@ class CallPath:
                 provider=model.provider,
                 model=model.model,
             )
-            wrapped.__cause__ = error
             error = wrapped
         assert self._finished is not None
         self._finished.error = failure_of(error, step=self.state.path)
@@ -217,7 +235,9 @@ class CallPath:
             raise LLMOrchError(f"Step {self.state.path!r}: {error.args[0]}", step=self.state.path) from None
 
 
-def _bound(around: Any, proceed: Callable[[Call], Awaitable[ProviderResponse]]) -> Callable[[Call], Awaitable[ProviderResponse]]:
+def _bound(
+    around: Any, proceed: Callable[[Call], Awaitable[ProviderResponse]]
+) -> Callable[[Call], Awaitable[ProviderResponse]]:
     async def through(call: Call) -> ProviderResponse:
         response: ProviderResponse = await around(call, proceed)
         return response

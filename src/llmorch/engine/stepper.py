@@ -10,19 +10,20 @@ from typing import Any, Literal
 
 import anyio
 
+from .. import _wake
 from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
-from ..errors import BudgetExceeded, ClaimLost, StoreCorrupt, TemplateError, TimedOut
+from ..errors import BudgetExceeded, ClaimLost, StepError, StoreCorrupt, TimedOut
 from ..events import MapExpanded, StepCancelled, StepFailed, StepSkipped, StepStarted, StepSucceeded
 from ..models.failure import Failure, failure_of
 from ..models.values import Data
 from ..planner.resolve import LOST, UNDECIDED, Mark
 from .journal import Journal
 from .services import Services
-from .state.arguments import arguments, item_count, resolved
-from .state.frame import END, STOP, Frame
+from .state.arguments import arguments, child_inputs, item_count, resolved
+from .state.frame import END, Frame
 from .state.run import RunState
 from .state.step import StepState
-from .state.stop import in_flight
+from .state.stop import in_flight, wind_down
 from .steps.function import run_function
 from .steps.guard import is_open
 from .steps.payload import run_payload
@@ -64,12 +65,17 @@ class Stepper:
     def advance(self, owner: Frame | StepState, index: int) -> Work | None:
         """Do what can be done at once; what takes time comes back as a coroutine."""
         if isinstance(owner, Frame):
+            if index >= 0:
+                return None if owner.closed else self._begin(self.state.begin(owner, index))
             if index == END:
-                return self._end_frame(owner)
-            if index == STOP:
-                return self._stop_rest(owner)
-            return None if owner.closed else self._begin(self.state.begin(owner, index))
-        return self._end_map(owner) if index == END else self._begin_item(owner, index)
+                self._end_frame(owner)
+            else:
+                self._stop_rest(owner)
+        elif index >= 0:
+            return self._begin_item(owner, index)
+        else:
+            self._end_map(owner)
+        return None
 
     def _begin(self, state: StepState) -> Work | None:
         """A step whose bindings are decided: skip it, fail it, open it or start it."""
@@ -79,16 +85,22 @@ class Stepper:
             args = resolved(state)
             if isinstance(args, Mark):
                 why = " because of a failure" if args is LOST else ""
-                return self._skip(state, f"something it reads was skipped{why}")
+                self._skip(state, f"something it reads was skipped{why}")
+                return None
             if state.step.guard is not None:
                 verdict = is_open(state.step.guard, state.frame.values)
                 if verdict is not True:
-                    return self._skip(state, verdict)
+                    self._skip(state, verdict)
+                    return None
             state.args = args
             if state.step.definition.map is not None:
-                return self._open_map(state, args)
+                self._open_map(state, args)
+                return None
+            if state.step.child is not None:
+                child_inputs(state.step.child.definition, args)  # what does not fit is this step's failure
         except Exception as error:  # whatever it is, it is this step's failure
-            return self.fail(state, error)
+            self.fail(state, error)
+            return None
         return self._start(state)
 
     def _begin_item(self, owner: StepState, index: int) -> Work | None:
@@ -98,7 +110,13 @@ class Stepper:
         state = self.state.begin_item(owner, index)
         if state.finished_us is not None:
             return None
-        arguments(state)
+        try:
+            args = arguments(state)
+            if state.step.child is not None:
+                child_inputs(state.step.child.definition, args)
+        except Exception as error:  # an item that does not fit is this item's failure
+            self.fail(state, error)
+            return None
         return self._start(state)
 
     def _skip(self, state: StepState, reason: str) -> None:
@@ -124,11 +142,15 @@ class Stepper:
             if isinstance(action, FunctionAction):
                 if journal.committed < seq and not action.pure:
                     await journal.durable(seq)
-                await run_function(state, action, dict(args), journal=journal, services=self.services)
+                await run_function(state, action, args, journal=journal, services=self.services)
             elif isinstance(action, PayloadAction):
                 await run_payload(state, action.payload, args, journal=journal, services=self.services)
         except (ClaimLost, StoreCorrupt):
             raise
+        except anyio.get_cancelled_exc_class():
+            if _wake.is_being_cancelled():
+                raise
+            self.fail(state, StepError(f"Step {state.path!r} awaited something that was cancelled", step=state.path))
         except Exception as error:  # user code and providers may raise anything; it is the step's failure
             if error is journal.failure:
                 raise
@@ -152,10 +174,6 @@ class Stepper:
 
     def fail(self, state: StepState, error: Exception) -> None:
         """Record a failure; a budget that ran out ends the whole run."""
-        if isinstance(error, TemplateError) and error.step is None:
-            named = TemplateError(f"Step {state.path!r}: {error.message}", line=error.line, step=state.path)
-            named.__cause__ = error
-            error = named
         failure = failure_of(error, step=state.path)
         self.journal.append(StepFailed(state.path, failure))
         if isinstance(error, BudgetExceeded):
@@ -181,7 +199,7 @@ class Stepper:
         """A workflow has ended: the run itself, or a step of the workflow around it."""
         parent = frame.parent
         if parent is None:
-            ending, failure = self._outcome(frame)
+            _, failure = self._outcome(frame)
             if failure is not None:
                 self.finish("failed", failure)
             else:
@@ -200,9 +218,15 @@ class Stepper:
             return "succeeded", next(step.error for step in frame.steps if step is not None and step.error is not None)
         return ("skipped" if isinstance(result, Mark) else "succeeded"), None
 
-    def _close_container(self, state: StepState, ending: Literal["succeeded", "skipped"], failure: Failure | None) -> None:
+    def _close_container(
+        self, state: StepState, ending: Literal["succeeded", "skipped"], failure: Failure | None
+    ) -> None:
         self.timers.stop(state.path)
-        if failure is not None:
+        if state.overdue:
+            self.fail(state, _too_long(state))
+        elif state.stopped is not None:
+            self.journal.append(StepCancelled(state.path))
+        elif failure is not None:
             self.journal.append(StepFailed(state.path, failure))
         elif ending == "skipped":
             self._skip(state, "its output was skipped")
@@ -219,22 +243,17 @@ class Stepper:
                         self._stop(state, "not needed")
 
     def _stop(self, state: StepState, reason: str) -> None:
-        """Cancel one step; a running leaf records that itself when it is out."""
-        state.stopped = reason
-        if state.scope is not None:
-            state.scope.cancel()
+        """Cancel one step. Leaves record that when they are out, containers when all inside are."""
+        if state.status == "pending":
+            state.stopped = reason
+            self.journal.append(StepCancelled(state.path))
             return
-        self._stop_inside(state, reason)
-        self.timers.stop(state.path)
-        self.journal.append(StepCancelled(state.path))
-
-    def _stop_inside(self, state: StepState, reason: str) -> None:
-        for inner in in_flight(self.state.steps.values(), below=state):
-            inner.stopped = reason
+        for inner in (*in_flight(self.state.steps.values(), below=state), state):
+            inner.stopped = inner.stopped or reason
             if inner.scope is not None:
                 inner.scope.cancel()
             else:
-                self.journal.append(StepCancelled(inner.path))
+                wind_down(inner, self.state.ready)
 
     def _watch(self, state: StepState) -> None:
         """Bound a container's time, where its step has a timeout."""
@@ -244,8 +263,8 @@ class Stepper:
 
     def _out_of_time(self, state: StepState) -> None:
         if state.finished_us is None:
-            self._stop_inside(state, "its container took too long")
-            self.fail(state, _too_long(state))
+            state.overdue = True
+            self._stop(state, "its container took too long")
 
 
 def _too_long(state: StepState) -> TimedOut:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
+
+from .. import _clock
 
 __all__ = ["Timers"]
 
@@ -19,7 +22,9 @@ class Timers:
 
     __slots__ = ("_scopes", "_start_soon", "_woke")
 
-    def __init__(self, start_soon: Callable[[Callable[[], Awaitable[None]]], None], woke: Callable[[], None]) -> None:
+    def __init__(
+        self, start_soon: Callable[[Callable[[], Coroutine[Any, Any, None]]], object], woke: Callable[[], None]
+    ) -> None:
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._start_soon = start_soon
         self._woke = woke
@@ -30,7 +35,7 @@ class Timers:
 
         async def wait() -> None:
             with scope:
-                await anyio.sleep(limit_s)
+                await _clock.sleep(limit_s)
                 self._scopes.pop(path, None)
                 fire()
                 self._woke()

@@ -20,6 +20,10 @@ class Value(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
+    def _fill(self, **fields: object) -> None:
+        """What a `positional` constructor ends with: validation of the fields by name."""
+        BaseModel.__init__(self, **fields)
+
 
 def positional(init: F) -> F:
     """Mark a constructor that only renames arguments, so that `model_validate` goes past it.

@@ -59,7 +59,7 @@ class Block(Value):
         defaults: Mapping[str, Any] = FrozenDict(),  # Any: whatever the data rule takes
         description: str = "",
     ) -> None:
-        super().__init__(
+        self._fill(
             name=name,
             text=text,
             role=role,

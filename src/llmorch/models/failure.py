@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 from .. import errors
@@ -30,7 +31,9 @@ class Failure:
     type: str
     text: str
     step: str | None = None
-    details: dict[str, str | int | float | bool | None] = field(default_factory=dict[str, str | int | float | bool | None])
+    details: dict[str, str | int | float | bool | None] = field(
+        default_factory=dict[str, str | int | float | bool | None]
+    )
     cause: Failure | None = None
     exception: BaseException | None = field(default=None, compare=False, repr=False)
 
@@ -52,14 +55,32 @@ class Failure:
 
 
 def failure_of(error: BaseException, *, step: str | None = None) -> Failure:
-    """Record an exception; what is no llmorch error becomes the cause of a `StepError` that names the step."""
+    """Record an exception; its text names the step.
+
+    What is no llmorch error becomes the cause of a `StepError`.
+    """
     if not isinstance(error, LLMOrchError):
         wrapped = StepError(f"Step {step!r} raised {type(error).__name__}: {error}" if step else str(error), step=step)
         wrapped.__cause__ = error
         error = wrapped
-    if step is not None and error.step is None:
-        error.step = step
+    elif step is not None:
+        error = _named(error, step)
     return _recorded(error, 0)
+
+
+def _named(error: LLMOrchError, step: str) -> LLMOrchError:
+    """The error saying which step it happened in; a copy when the same instance was raised in another step before."""
+    text = error.message
+    if error.step is not None and error.step != step:
+        text = text.removeprefix(f"Step {error.step!r}: ")
+        original, error = error, copy.copy(error)
+        error.__cause__, error.__traceback__ = original.__cause__, original.__traceback__
+    error.step = step
+    shown = f"Step {step!r}"
+    if shown not in text:
+        text = f"{shown}: {text}"
+    error.args = (text, *error.args[1:])
+    return error
 
 
 def _recorded(error: BaseException, depth: int) -> Failure:
@@ -72,7 +93,9 @@ def _recorded(error: BaseException, depth: int) -> Failure:
         details={
             name: redact(value) if isinstance(value, str) else value
             for name in _KEPT
-            if known and isinstance(value := getattr(error, name, None), str | int | float | bool) and value not in ("", False)
+            if known
+            and isinstance(value := getattr(error, name, None), str | int | float | bool)
+            and value not in ("", False)
         },
         cause=_recorded(cause, depth + 1) if cause is not None and depth < _MAX_CAUSES else None,
         exception=error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -26,7 +27,7 @@ class Text(Value):
 
     @positional
     def __init__(self, text: str) -> None:
-        super().__init__(text=text)
+        self._fill(text=text)
 
 
 class Image(Value):
@@ -42,7 +43,7 @@ class Image(Value):
 
     @positional
     def __init__(self, url: str, *, media_type: str = "image/png") -> None:
-        super().__init__(url=url, media_type=media_type)
+        self._fill(url=url, media_type=media_type)
 
 
 class File(Value):
@@ -59,13 +60,14 @@ class File(Value):
 
     @positional
     def __init__(self, url: str, *, media_type: str, name: str = "") -> None:
-        super().__init__(url=url, media_type=media_type, name=name)
+        self._fill(url=url, media_type=media_type, name=name)
 
 
 Part = Text | Image | File
 
 
-class ToolCall(Value):
+@dataclass(frozen=True, slots=True)
+class ToolCall:
     """A tool the model asks for; `arguments` is the raw JSON text it wrote.
 
     Example:
@@ -76,10 +78,6 @@ class ToolCall(Value):
     id: str
     name: str
     arguments: str
-
-    @positional
-    def __init__(self, id: str, name: str, arguments: str) -> None:
-        super().__init__(id=id, name=name, arguments=arguments)
 
 
 class Message(Value):
@@ -111,7 +109,7 @@ class Message(Value):
         tool_call_id: str | None = None,
     ) -> None:
         parts = content if isinstance(content, str) else tuple(content)
-        super().__init__(role=role, content=parts, tool_calls=tuple(tool_calls), tool_call_id=tool_call_id)
+        self._fill(role=role, content=parts, tool_calls=tuple(tool_calls), tool_call_id=tool_call_id)
 
     @property
     def text(self) -> str:

@@ -8,12 +8,12 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Generic, TypedDict, Unpack, cast, overload
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 from typing_extensions import TypeVar
 
 from .. import door
 from .._clock import seconds
-from ..schema import check_type
+from ..schema import check_type, json_schema
 from .action import Action
 from .base import FrozenData, Seconds, Value, positional
 from .block import Block
@@ -80,9 +80,9 @@ class Payload(Value, Action[T], Generic[T]):
     blocks: tuple[Block, ...] = Field(default=(), strict=False)
     model: str | None = Field(default=None, min_length=1)
     output: Any = str  # Any: a type, a union, a Literal or a JSON schema
-    temperature: float | None = None
-    max_tokens: int | None = None
-    top_p: float | None = None
+    temperature: float | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=1)
+    top_p: float | None = Field(default=None, ge=0, le=1)
     stop: tuple[str, ...] = Field(default=(), strict=False)
     seed: int | None = None
     presence_penalty: float | None = None
@@ -134,7 +134,7 @@ class Payload(Value, Action[T], Generic[T]):
         retry: Retry | None = None, timeout: float | timedelta | None = None, description: str = "",
         tags: Iterable[str] = (),
     ) -> None:
-        super().__init__(
+        self._fill(
             name=name, blocks=_as_blocks(blocks), model=model, output=output, temperature=temperature,
             max_tokens=max_tokens, top_p=top_p, stop=stop, seed=seed, presence_penalty=presence_penalty,
             frequency_penalty=frequency_penalty, extra=extra, history=tuple(history), output_retries=output_retries,
@@ -147,7 +147,12 @@ class Payload(Value, Action[T], Generic[T]):
     def _is_output(cls, output: Any) -> Any:
         if isinstance(output, Mapping):
             return freeze(to_data(output, where="output"))
-        return check_type(output)
+        return str if output == "str" else check_type(output)
+
+    @field_serializer("output", when_used="json")
+    def _output_in_json(self, output: Any) -> Any:
+        """In JSON a type is the schema it stands for; text is `str`."""
+        return "str" if output is str else to_data(json_schema(output))
 
     @field_validator("stop", "fallback", "tags", mode="before")
     @classmethod

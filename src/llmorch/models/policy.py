@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
+from .._clock import seconds
 from .base import Value, positional
-from .values import freeze, to_data
+from .values import freeze, freeze_mappings, to_data
 
 __all__ = ["Budget", "Default", "Limit", "Retry"]
+
+
+_Wait = Annotated[float, BeforeValidator(seconds)]
 
 
 class Retry(Value):
@@ -24,13 +29,20 @@ class Retry(Value):
     """
 
     attempts: int = Field(default=4, ge=1, le=100)
-    base: float = Field(default=0.5, ge=0)
-    cap: float = Field(default=30.0, ge=0)
-    max_wait: float = Field(default=120.0, ge=0)
+    base: _Wait = Field(default=0.5, ge=0)
+    cap: _Wait = Field(default=30.0, ge=0)
+    max_wait: _Wait = Field(default=120.0, ge=0)
 
     @positional
-    def __init__(self, attempts: int = 4, base: float = 0.5, *, cap: float = 30.0, max_wait: float = 120.0) -> None:
-        super().__init__(attempts=attempts, base=base, cap=cap, max_wait=max_wait)
+    def __init__(
+        self,
+        attempts: int = 4,
+        base: float | timedelta = 0.5,
+        *,
+        cap: float | timedelta = 30.0,
+        max_wait: float | timedelta = 120.0,
+    ) -> None:
+        self._fill(attempts=attempts, base=base, cap=cap, max_wait=max_wait)
 
 
 class Limit(Value):
@@ -75,12 +87,12 @@ class Default(Value):
 
     @positional
     def __init__(self, value: Any) -> None:
-        super().__init__(value=value)
+        self._fill(value=value)
 
     @field_validator("value")
     @classmethod
     def _is_data(cls, value: Any) -> Any:
-        return to_data(value, where="Default")
+        return freeze_mappings(to_data(value, where="Default"))
 
     def __hash__(self) -> int:
         return hash(freeze(self.value))

@@ -31,6 +31,11 @@ class Response(Generic[T]):
         duration: From the first request to the last byte of the answer.
         calls: Requests it took, retries included.
         cached: True when no request was sent because the answer was in a cache.
+
+    Example:
+        >>> response = Payload("hi", "Say hi.", model="offline:echo").run_sync()
+        >>> response.value, response.calls
+        ('Say hi.', 1)
     """
 
     value: T

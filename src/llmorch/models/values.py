@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
 from ..errors import ValueRefused
 
-__all__ = ["Data", "FrozenDict", "copy_data", "freeze", "to_data"]
+__all__ = ["Data", "FrozenDict", "copy_data", "freeze", "freeze_mappings", "to_data"]
 
 Data = Any  # JSON data; a recursive alias slows every checker down and narrows nothing that callers may rely on
 
@@ -32,7 +34,8 @@ class FrozenDict(dict[K, V]):
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("this mapping is frozen; make a changed copy with .using()")
 
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]  # every mutator, one refusal
+    # every way to change a dict, one refusal
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
     def __copy__(self) -> FrozenDict[K, V]:
         return self
@@ -48,6 +51,15 @@ def _hashable(value: object) -> object:
     return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
 
 
+def freeze_mappings(value: Any) -> Any:  # Any: data in, data out
+    """The value with every mapping frozen, at any depth; lists stay lists."""
+    if isinstance(value, Mapping):
+        return FrozenDict({key: freeze_mappings(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return [freeze_mappings(item) for item in value]
+    return value
+
+
 def freeze(value: Any) -> Any:  # Any: data in, data out
     """The value with every mapping frozen and every list a tuple, at any depth."""
     if isinstance(value, Mapping):
@@ -57,21 +69,24 @@ def freeze(value: Any) -> Any:  # Any: data in, data out
     return value
 
 
-def to_data(value: Any, *, where: str = "value") -> Data:
+def to_data(value: Any, *, where: str = "value", step: str | None = None) -> Data:
     """The value as data, sharing no mutable part with it.
 
     pydantic models, dataclasses, dates, UUIDs, Decimals, enums and sets take the form pydantic dumps them in (JSON
     mode); tuples become lists; keys become str; ints keep any size.
 
     Args:
-        where: Names the thing in the error, such as `step 'merge'`.
+        where: Names the thing in the error, such as `input 'text'`.
+        step: Names the step in the error instead (one argument less to build on the hot path).
 
     Raises:
         ValueRefused: NaN or infinity, bytes, a lone surrogate, nesting over 100 levels, or a type that is not data.
     """
     kind = type(value)
     if kind is str:
-        return value if value.isascii() or not _has_surrogate(value) else _refuse(where, "", "text with a lone surrogate")
+        return (
+            value if value.isascii() or not _has_surrogate(value) else _refuse(where, "", "text with a lone surrogate")
+        )
     if value is None or kind is bool or kind is int:
         return value
     return _convert(value, where, "", 0)
@@ -84,7 +99,9 @@ def _convert(value: Any, where: str, path: str, depth: int) -> Data:
         return value
     if isinstance(value, str):
         text = str.__str__(value) if type(value) is str else _plain_text(value)
-        return text if text.isascii() or not _has_surrogate(text) else _refuse(where, path, "text with a lone surrogate")
+        return (
+            text if text.isascii() or not _has_surrogate(text) else _refuse(where, path, "text with a lone surrogate")
+        )
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -92,9 +109,7 @@ def _convert(value: Any, where: str, path: str, depth: int) -> Data:
     if isinstance(value, list | tuple):
         return [_convert(item, where, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if isinstance(value, Mapping):
-        return {
-            _key(key, where, path): _convert(item, where, f"{path}.{key}", depth + 1) for key, item in value.items()
-        }
+        return _convert_mapping(value, where, path, depth)
     return _convert(_dumped(value, where, path), where, path, depth + 1)
 
 
@@ -103,22 +118,30 @@ def _plain_text(value: str) -> str:
     return str.__str__(member) if isinstance(member, str) else str.__str__(value)
 
 
+def _convert_mapping(value: Mapping[Any, Any], where: str, path: str, depth: int) -> dict[str, Data]:
+    converted: dict[str, Data] = {}
+    for key, item in value.items():
+        name = _key(key, where, path)
+        if name in converted:
+            _refuse(where, path, f"two keys that are both {name!r} as text")
+        converted[name] = _convert(item, where, f"{path}.{name}", depth + 1)
+    return converted
+
+
 def _key(key: object, where: str, path: str) -> str:
-    if type(key) is str:
-        return key
-    if isinstance(key, bytes):
-        _refuse(where, path, "a key of bytes")
+    if key is None:
+        return "None"  # as pydantic writes it
     converted = _convert(key, where, path, 0)
-    if isinstance(converted, str):
-        return converted
     if isinstance(converted, list | dict):
         _refuse(where, path, f"a key of type {type(key).__name__}")
-    return "null" if converted is None else str(converted).lower() if isinstance(converted, bool) else str(converted)
+    return str(converted).lower() if isinstance(converted, bool) else str(converted)
 
 
 def _dumped(value: Any, where: str, path: str) -> Data:
     if isinstance(value, bytes | bytearray | memoryview):
         _refuse(where, path, "bytes (decode or base64 them first)")
+    if isinstance(value, complex | re.Pattern | Iterator) or (isinstance(value, Decimal) and not value.is_finite()):
+        _refuse(where, path, f"{value!r}" if isinstance(value, Decimal | complex) else f"a {type(value).__name__}")
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)  # one order in every process
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -206,7 +206,7 @@ def _shown(ref: Ref[Any]) -> str:
     return repr(ref.source) + "".join(f"[{part!r}]" for part in ref.path)
 
 
-def _source(source: object) -> str:
+def _source(source: Binding) -> str:
     match source:
         case Ref():
             return _shown(source)

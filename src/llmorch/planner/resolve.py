@@ -15,6 +15,7 @@ from ..definition.node import Binding, DictOf, Each, Filled, FirstN, FirstOf, Li
 from ..errors import StepError
 from ..models.values import Data, copy_data
 from ..templates import Template, compile_template
+from ..templates.bounds import is_list, is_object
 
 __all__ = ["LOST", "SKIPPED", "UNDECIDED", "Broken", "Mark", "Resolver", "follow", "lenient", "resolver"]
 
@@ -64,9 +65,9 @@ def follow(value: Data, path: tuple[str | int, ...], source: str) -> Data:
 def _missing(value: Data, path: tuple[str | int, ...], depth: int, source: str) -> str:
     spot = source + "".join(f"[{part!r}]" for part in path[:depth])
     part = path[depth]
-    if isinstance(value, dict):
+    if is_object(value):
         return f"{spot} has no {part!r}{did_you_mean(str(part), value)}"
-    if isinstance(value, list):
+    if is_list(value):
         return f"{spot} is a list of {len(value)}; it has no {part!r}"
     return f"{spot} is {type(value).__name__}, not an object or list; it has no {part!r}"
 

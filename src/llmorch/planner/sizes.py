@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from .._json import dumps
 from ..definition.node import Binding, DictOf, Each, Filled, FirstN, FirstOf, ListOf, Literal, Optional, Ref
 from ..models.values import Data
+from ..templates.bounds import is_list
 from .ranges import Range
 
 __all__ = [
@@ -126,7 +127,7 @@ def size_of(binding: Binding, values: Values) -> Size:
 
 def _item(binding: Each[Any], values: Values) -> Size:
     items = known_value(binding.source, values.known)
-    if isinstance(items, list) and items:
+    if is_list(items) and items:
         sizes = [of_value(item) for item in items]
         return Size(min(s.low for s in sizes), sum(s.likely for s in sizes) / len(sizes), max(s.high for s in sizes))
     if isinstance(binding.source, ListOf):
@@ -151,7 +152,7 @@ def width_of(bindings: Mapping[str, Binding], values: Values) -> Range[int]:
             continue
         source = binding.source
         items = known_value(source, values.known)
-        if isinstance(items, list):
+        if is_list(items):
             return Range(len(items), len(items), len(items))
         if isinstance(source, ListOf):
             return Range(len(source.items), len(source.items), len(source.items))

@@ -10,6 +10,7 @@ from ..definition.node import Binding, DictOf, Each, Filled, FirstN, FirstOf, Li
 from ..definition.workflow import StepDef, WorkflowDef
 from ..models.values import Data
 from ..schema import data_schema, schema_at
+from ..templates.bounds import is_list, is_object
 
 __all__ = ["Schema", "schema_of", "schemas"]
 
@@ -17,6 +18,13 @@ Schema = Mapping[str, Any]  # Any: JSON data
 
 _MEMO = "schemas"
 _TEXT: Schema = {"type": "string"}
+_OF_SCALARS: Mapping[type, Schema] = {
+    type(None): {"type": "null"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    str: _TEXT,
+}
 _MOST_ITEMS = 50  # of a literal that are looked at
 _DEEPEST = 6
 
@@ -129,23 +137,13 @@ def _closed(properties: Mapping[str, Schema]) -> Schema:
 
 def _of_data(value: Data, depth: int) -> Schema:
     """What is known of a value that is written into the workflow."""
-    match value:
-        case None:
-            return {"type": "null"}
-        case bool():
-            return {"type": "boolean"}
-        case int():
-            return {"type": "integer"}
-        case float():
-            return {"type": "number"}
-        case str():
-            return _TEXT
-        case list():
-            looked_at = value if depth < _DEEPEST and len(value) < _MOST_ITEMS else ()
-            items = [_of_data(item, depth + 1) for item in looked_at]
-            alike = bool(items) and all(item == items[0] for item in items)
-            return {"type": "array", "items": items[0]} if alike else {"type": "array"}
-        case _ if depth < _DEEPEST and len(value) < _MOST_ITEMS:
-            return _closed({name: _of_data(item, depth + 1) for name, item in value.items()})
-        case _:
+    if is_list(value):
+        looked_at = value if depth < _DEEPEST and len(value) < _MOST_ITEMS else ()
+        items = [_of_data(item, depth + 1) for item in looked_at]
+        alike = bool(items) and all(item == items[0] for item in items)
+        return {"type": "array", "items": items[0]} if alike else {"type": "array"}
+    if is_object(value):
+        if depth >= _DEEPEST or len(value) >= _MOST_ITEMS:
             return {"type": "object"}
+        return _closed({name: _of_data(item, depth + 1) for name, item in value.items()})
+    return _OF_SCALARS[type(value)]

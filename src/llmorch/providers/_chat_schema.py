@@ -22,28 +22,13 @@ WRAPPED = "value"
 _MAX_PROPERTIES = 5000
 _MAX_LEVELS = 10
 _KEPT = frozenset(
-    (
-        *(
-            "type",
-            "description",
-            "title",
-            "enum",
-            "const",
-            "anyOf",
-            "$ref",
-            "pattern",
-            "multipleOf",
-            "minimum",
-            "maximum",
-        ),
-        *("exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
-    )
+    """
+    type description title enum const anyOf $ref pattern multipleOf minimum maximum exclusiveMinimum exclusiveMaximum
+    minItems maxItems
+    """.split()  # noqa: SIM905
 )
 _NARROWING = frozenset(
-    (
-        *("minLength", "maxLength", "uniqueItems", "default", "examples", "example", "deprecated", "readOnly"),
-        *("$schema", "$id"),
-    )
+    "minLength maxLength uniqueItems default examples example deprecated readOnly $schema $id".split()  # noqa: SIM905
 )
 """Left out: the answer is checked against the whole schema when it is here."""
 _FORMATS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"])

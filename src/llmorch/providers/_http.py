@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -48,7 +48,7 @@ class Timers:
     stall_s: float = 60
     linger_s: float = 2
     tail_s: float = 0.05
-    close_s: float = 2
+    close_s: float = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,7 @@ class Http:
         if url is None:
             url = self._urls[path] = httpx.URL(self.base_url + path)
         # Given a stream, httpx adds no headers of its own and does not walk ours several times.
-        request = httpx.Request(
-            method, url, headers=headers, stream=httpx.ByteStream(body), extensions=self._extensions
-        )
+        request = httpx.Request(method, url, headers=headers, stream=_Body(body), extensions=self._extensions)
         request.headers.encoding = headers.encoding
         request.headers["host"] = self.host
         if body:
@@ -203,7 +201,11 @@ class Http:
         if pool.limiter is None:
             return await self._send(pool.transport, request, read)
         async with pool.limiter:
-            return await self._send(pool.transport, request, read)
+            transport = pool.free.pop()  # the last one given back, whose connection is still warm
+            try:
+                return await self._send(transport, request, read)
+            finally:
+                pool.free.append(transport)
 
     async def _send(
         self, transport: Transport, request: httpx.Request, read: Callable[[httpx.Response], Awaitable[R]]
@@ -228,6 +230,33 @@ class Http:
         return TimedOut(
             f"{self._provider} at {self.host} {what} (model {model!r}); try again, or give the call a longer timeout"
         )
+
+
+class _Body(httpx.ByteStream):
+    """A request's body in one piece. httpx's own is a generator, which a cancelled call leaves open; trio complains."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._piece = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Once(self._piece)
+
+
+class _Once:
+    __slots__ = ("_left",)
+
+    def __init__(self, piece: bytes) -> None:
+        self._left: bytes | None = piece
+
+    def __aiter__(self) -> _Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece, self._left = self._left, None
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
 
 
 class _Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from typing import cast
 
 import anyio
@@ -14,6 +14,8 @@ __all__ = ["MAX_HEADER_BYTES", "Unreadable", "each_piece", "encoding_of", "whole
 
 MAX_HEADER_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 32 * 1024 * 1024
+_WIND_UP_S = 1
+_MAX_WIND_UP = 100  # what stands in buffers comes first
 _INFLATE_STEP = 64 * 1024
 _ENCODING_LENGTH = len("content-encoding")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -47,12 +49,21 @@ async def each_piece(response: httpx.Response, encoding: bytes, take: Callable[[
                 if size > _MAX_BODY_BYTES:
                     raise Unreadable(f"a body over {_MAX_BODY_BYTES // 1024 // 1024} MiB")
                 take(piece)
-    except BaseException:  # left to the garbage collector, an open generator would be closed by another task
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                await close()
+    except BaseException:
+        await _wind_up(response, stream)
         raise
+
+
+async def _wind_up(response: httpx.Response, stream: AsyncIterator[bytes]) -> None:
+    """Bring the generators inside a body to their end, after the connection.
+
+    httpcore nests generators and closes only the outermost, and trio complains of the others. Asked for more from a
+    closed connection, each of them ends by an error.
+    """
+    with anyio.move_on_after(_WIND_UP_S, shield=True), contextlib.suppress(Exception):
+        await response.aclose()
+        for _ in range(_MAX_WIND_UP):
+            await anext(stream)
 
 
 def encoding_of(response: httpx.Response) -> bytes:

@@ -8,6 +8,7 @@ pool stands before it, which keeps the second from happening.
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
 import weakref
 from collections.abc import Hashable
@@ -22,7 +23,8 @@ from ._http_body import MAX_HEADER_BYTES
 __all__ = ["Pool", "Pools"]
 
 _MAX_CONNECTIONS = 1000
-_HTTPX_CONNECTIONS = 100  # httpcore walks all connections on every request: more of them make each call slower
+_HTTPX_CONNECTIONS = 100
+_SLICE = 5  # httpcore walks all connections of a pool several times per request: many small pools are ten times quicker
 
 _tls: ssl.SSLContext | None = None
 
@@ -48,23 +50,34 @@ def _connection_limit() -> int:
 
 
 class Pool:
-    """The connections to one address on one loop. `limiter` is None where the transport itself bounds them safely."""
+    """The connections to one address on one loop.
 
-    __slots__ = ("__weakref__", "_call_off", "limiter", "transport")
+    A transport that bounds its connections safely is used as it is: `limiter` is None. Of others there is a slot per
+    connection in `free`, so that no call ever waits inside a transport.
+    """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, limit: int | None = None) -> None:
-        self.transport = transport
-        self.limiter = None if limit is None else anyio.CapacityLimiter(limit)
-        self._call_off = _wake.at_loop_end(transport.aclose)
+    __slots__ = ("__weakref__", "_all", "_call_off", "free", "limiter", "transport")
+
+    def __init__(self, *transports: httpx.AsyncBaseTransport, slots_each: int | None = None) -> None:
+        self.transport = transports[0]
+        self.free = [transport for transport in transports for _ in range(slots_each or 0)]
+        self.limiter = anyio.CapacityLimiter(len(self.free)) if self.free else None
+        self._all = transports
+        self._call_off = _wake.at_loop_end(functools.partial(_close_all, transports))
 
     async def aclose(self) -> None:
         """Close every connection."""
         self.forget()
-        await self.transport.aclose()
+        await _close_all(self._all)
 
     def forget(self) -> None:
         """Leave the connections to their loop, which has ended."""
         self._call_off()
+
+
+async def _close_all(transports: tuple[httpx.AsyncBaseTransport, ...]) -> None:
+    for transport in transports:
+        await transport.aclose()
 
 
 class Pools:
@@ -91,14 +104,16 @@ class Pools:
 
     def _open(self) -> Pool:
         if self._given is not None:
-            return Pool(_NotOurs(self._given), limit=_size_of(self._given))
+            return Pool(_NotOurs(self._given), slots_each=_size_of(self._given))
         if _wake.backend() == "asyncio":
             return _open_aiohttp(self._base_url)
-        limits = httpx.Limits(
-            max_connections=_HTTPX_CONNECTIONS, max_keepalive_connections=_HTTPX_CONNECTIONS, keepalive_expiry=15
-        )
-        transport = httpx.AsyncHTTPTransport(verify=_tls_context(self._base_url), trust_env=False, limits=limits)
-        return Pool(transport, limit=_HTTPX_CONNECTIONS)
+        limits = httpx.Limits(max_connections=_SLICE, max_keepalive_connections=_SLICE, keepalive_expiry=15)
+        tls = _tls_context(self._base_url)
+        slices = [
+            httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
+            for _ in range(_HTTPX_CONNECTIONS // _SLICE)
+        ]
+        return Pool(*slices, slots_each=_SLICE)
 
     async def aclose(self) -> None:
         """Close the pool of the running loop, and the transport that was passed in."""

@@ -53,16 +53,21 @@ def _loads(data: bytes) -> Any:  # Any: as above
 def _depth(value: Any) -> int:  # Any: as above
     depth = 0
     level = [value]
-    while level and depth <= _MAX_DEPTH:
-        depth += 1
+    while depth <= _MAX_DEPTH:
         inner: list[Any] = []
+        holders = 0
         for item in level:
             if is_object(item):
                 inner += item.values()
+                holders += 1
             elif is_list(item):
                 inner += item
+                holders += 1
+        if not holders:
+            break
+        depth += 1
         level = inner
-    return depth - 1  # the last level holds no containers
+    return depth
 
 
 def mended(text: str) -> str:

@@ -142,7 +142,8 @@ class Filler:
             made = [_shaped(text, item) for text in made]
         else:
             parts = [Writer(Task(writer.task.instruction, part)) for part in writer.ranked.best(count)]
-            made = [self._fill(item, name, part, depth + 1) for part in parts]
+            made = [self._fill(item, name, part, depth + 1) for part in (parts or [writer])[:count]]
+            return _repeated(made, least)
         return _at_least(made, least, unique=bool(schema.get("uniqueItems")), filler=writer.task.source)
 
 
@@ -155,11 +156,12 @@ def _at_least(made: list[Any], least: int, *, unique: bool, filler: str) -> list
     if unique:
         made = [item for at, item in enumerate(made) if item not in made[:at]]
     spare = [word for word in dict.fromkeys(words_of(filler)) if word not in made] or [filler]
-    while len(made) < least and (not made or isinstance(made[0], str)) and len(made) < len(spare) + least:
-        made.append(spare[len(made) % len(spare)])
-    while 0 < len(made) < least:
-        made.append(made[-1])
-    return made
+    made += spare[: max(0, least - len(made))]
+    return _repeated(made, least)
+
+
+def _repeated(made: list[Any], least: int) -> list[Any]:
+    return made + made[-1:] * (least - len(made))
 
 
 def _by_overlap(choices: list[Any], writer: Writer) -> list[Any]:

@@ -20,7 +20,7 @@ def _gpt5(*, unsupported: frozenset[str], context: int = 400_000, answer: int = 
 
 # The first prefix that fits counts, so longer ones stand first.
 _TABLE: tuple[tuple[str, Capabilities], ...] = (
-    ("gpt-5-chat", Capabilities(images=True, tools=False, context_tokens=128_000, max_output_tokens=16_384)),
+    ("gpt-5-chat", Capabilities(images=True, context_tokens=128_000, max_output_tokens=16_384)),
     ("gpt-5.1-chat", _gpt5(context=128_000, answer=16_384, unsupported=_SAMPLING_AND_STOP)),
     ("gpt-5.2-chat", _gpt5(context=128_000, answer=16_384, unsupported=_SAMPLING_AND_STOP)),
     ("gpt-5.1-codex", _gpt5(unsupported=_SAMPLING_AND_STOP)),

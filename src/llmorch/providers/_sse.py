@@ -65,7 +65,7 @@ class EventSplitter:
         if not self._started:
             self._started = True
             whole = whole.removeprefix(_BOM)
-        self._after_cr = whole[-1:] == b"\r"
+        self._after_cr = chunk[-1:] == b"\r"  # an LF that comes next belongs to it
         return self._events(whole)
 
     def _keep(self, part: bytes) -> None:

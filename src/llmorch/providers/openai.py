@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from .. import _clock
 from ..errors import BadAnswer, BadRequest, LLMOrchError
+from ..models.secret import Secret
 from ..ports import CredentialSource, OnDelta
 from ..requests import Capabilities, ProviderRequest, ProviderResponse, ProviderStatus
 from ._classify import Origin, error_for
@@ -78,7 +79,7 @@ class OpenAI:
         register_headers(self._own_headers)
         self._transport = transport
         self._http_made: Http | None = None
-        self._headers_made: tuple[str | None, httpx.Headers] | None = None
+        self._headers_made: tuple[Secret, httpx.Headers] | None = None
         self._formats: dict[int, tuple[object, tuple[dict[str, Any], bool]]] = {}
 
     def __repr__(self) -> str:
@@ -199,12 +200,12 @@ class OpenAI:
         return self._http_made
 
     async def _headers(self, origin: Origin) -> httpx.Headers:
-        key = await self._keys.current(origin)
-        if self._headers_made is None or self._headers_made[0] != key:
+        key = await self._keys.current(origin) or ""
+        if self._headers_made is None or self._headers_made[0].reveal() != key:
             from ._http import json_headers
 
             made = json_headers(self._own_headers, {"authorization": f"Bearer {key}"} if key else {})
-            self._headers_made = (key, made)
+            self._headers_made = (Secret(key), made)
         return self._headers_made[1]
 
     def _format(self, request: ProviderRequest) -> tuple[dict[str, Any] | None, bool]:

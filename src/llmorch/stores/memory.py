@@ -18,8 +18,27 @@ _FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
 
 @dataclass(slots=True)
 class _Log:
-    row: RunRow
+    """A run's row as it was created, what has changed since, and its events."""
+
+    created: RunRow
     events: list[Event]
+    last_seq: int
+    status: str
+    epoch: int
+    owner: str | None
+    finished_at: int | None = None
+
+    @property
+    def row(self) -> RunRow:
+        """The row as it is now."""
+        return replace(
+            self.created,
+            last_seq=self.last_seq,
+            status=self.status,
+            epoch=self.epoch,
+            owner=self.owner,
+            finished_at=self.finished_at,
+        )
 
 
 class MemoryStore:
@@ -56,29 +75,28 @@ class MemoryStore:
                 run_id=known.id,
             )
         last = first[-1].seq or 0 if first else 0
-        stored = replace(row, last_seq=last)
-        self._logs[row.id] = _Log(stored, list(first))
+        log = self._logs[row.id] = _Log(row, list(first), last, row.status, row.epoch, row.owner)
         if key is not None:
             self._keys[key] = row.id
-        return stored
+        return log.row
 
     async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
         """Commit one unit; see `RunStore.append`."""
         log = self._log(claim.run_id)
-        row = log.row
-        if row.epoch != claim.epoch or row.last_seq != claim.last_seq:
+        if log.epoch != claim.epoch or log.last_seq != claim.last_seq:
             raise ClaimLost(
-                f"Run {claim.run_id} is owned by {row.owner or 'nobody'} now (epoch {row.epoch}, not {claim.epoch}); "
+                f"Run {claim.run_id} is owned by {log.owner or 'nobody'} now (epoch {log.epoch}, not {claim.epoch}); "
                 "attach to it to watch it",
                 run_id=claim.run_id,
             )
         log.events.extend(events)
-        last = row.last_seq + len(events)
-        finished_at = now_us() if status in _FINAL else row.finished_at
-        log.row = replace(row, last_seq=last, status=status or row.status, finished_at=finished_at)
-        if status in _FINAL:
-            self._retire(claim.run_id)
-        return AppendReply(last)
+        log.last_seq += len(events)
+        if status is not None:
+            log.status = status
+            if status in _FINAL:
+                log.finished_at = now_us()
+                self._retire(claim.run_id)
+        return AppendReply(log.last_seq)
 
     def _retire(self, run_id: str) -> None:
         self._finished[run_id] = None
@@ -89,8 +107,8 @@ class MemoryStore:
 
     def _forget(self, run_id: str) -> None:
         log = self._logs.pop(run_id, None)
-        if log is not None and log.row.idempotency_key is not None:
-            self._keys.pop(log.row.idempotency_key, None)
+        if log is not None and log.created.idempotency_key is not None:
+            self._keys.pop(log.created.idempotency_key, None)
 
     def _log(self, run_id: str) -> _Log:
         found = self._logs.get(run_id)
@@ -124,11 +142,11 @@ class MemoryStore:
         rows = [
             log.row
             for log in self._logs.values()
-            if (workflow is None or log.row.workflow == workflow)
-            and (status is None or log.row.status == status)
-            and (tag is None or tag in log.row.tags)
-            and (since is None or log.row.created_at >= since)
-            and (before is None or log.row.id < before)
+            if (workflow is None or log.created.workflow == workflow)
+            and (status is None or log.status == status)
+            and (tag is None or tag in log.created.tags)
+            and (since is None or log.created.created_at >= since)
+            and (before is None or log.created.id < before)
         ]
         return sorted(rows, key=lambda row: row.id, reverse=True)[:limit]
 
@@ -141,21 +159,23 @@ class MemoryStore:
     async def claim(self, run_id: str, owner: str) -> Claim:
         """Become the owner; see `RunStore.claim`."""
         log = self._log(run_id)
-        if log.row.owner is not None:
-            raise ClaimLost(f"Run {run_id} is owned by {log.row.owner}; cancel it there first", run_id=run_id)
-        log.row = replace(log.row, owner=owner, epoch=log.row.epoch + 1)
-        return Claim(run_id, log.row.epoch, log.row.last_seq)
+        if log.owner is not None:
+            raise ClaimLost(f"Run {run_id} is owned by {log.owner}; cancel it there first", run_id=run_id)
+        log.owner = owner
+        log.epoch += 1
+        return Claim(run_id, log.epoch, log.last_seq)
 
     async def renew(self, claim: Claim) -> None:
         """Say that the owner lives; see `RunStore.renew`."""
-        if self._log(claim.run_id).row.epoch != claim.epoch:
+        if self._log(claim.run_id).epoch != claim.epoch:
             raise ClaimLost(f"Run {claim.run_id} was taken by another owner", run_id=claim.run_id)
 
     async def release(self, claim: Claim, *, status: str) -> None:
         """Give the run up; see `RunStore.release`."""
         await self.renew(claim)
         log = self._log(claim.run_id)
-        log.row = replace(log.row, owner=None, status=status)
+        log.owner = None
+        log.status = status
 
     async def aclose(self) -> None:
         """Nothing to let go of; the runs stay readable."""

@@ -4,12 +4,12 @@ Work is counted, not timed, so that a template that renders once renders always.
 
 | what | units |
 |---|---|
-| one turn of a loop | 10, and 1 to 6 for each syntax node of its body |
+| one turn of a loop | 5, and 1 to 6 for each syntax node of its body |
 | one item visited by a comparison, JSON or a filter | 2, in filters that compute up to 40 |
 | 64 characters copied or searched | 1 |
-| 8 characters transformed (`upper`, JSON, `wordwrap` ...) | 1 |
+| 16 characters transformed (`upper`, JSON ...) | 1; twice that outside of ASCII, more in slow filters |
 
-A render may spend a million: 100 000 empty turns, or one transformation of 8 million characters.
+A render may spend 500 000: 100 000 empty turns, or one transformation of 8 million characters.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = [
 Data = Any  # JSON data; a recursive alias narrows nothing that callers may rely on
 
 MAX_TEXT: Final = 4 * 1024 * 1024  # a template, any text made on the way (characters), and the output (UTF-8 bytes)
-MAX_WORK: Final = 1_000_000
-TURN: Final = 10
+MAX_WORK: Final = 500_000
+TURN: Final = 5
 MAX_ITEMS: Final = 100_000  # of a list that a template makes
 MAX_DEPTH: Final = 64  # of nested tags, brackets and operators
 MAX_LOOPS: Final = 12  # nested in one another; Python itself stops at 20
-MAX_TOKENS: Final = 10_000  # of code, not of text
+MAX_TOKENS: Final = 4_000  # of code, not of text: about 1 000 holes, compiled in 0.1 s
 MAX_BITS: Final = 4096  # of a whole number that a template computes
 
 
@@ -78,7 +78,7 @@ class Work:
 
     def transformed(self, count: int) -> None:
         """Charge for characters that are looked at one by one."""
-        self.spend(1 + (count >> 3))
+        self.spend(1 + (count >> 4))
 
     def visited(self, count: int) -> None:
         """Charge for items."""
@@ -96,14 +96,13 @@ class Work:
         open_containers: list[Data] = [value] if is_list(value) or is_object(value) else []
         while open_containers:
             container = open_containers.pop()
-            self.visited(len(container))
             characters = sum(map(len, container)) if is_object(container) else 0
             for item in container.values() if is_object(container) else container:
                 if isinstance(item, str):
                     characters += len(item)
                 elif isinstance(item, (list, tuple, dict)):
                     open_containers.append(item)
-            self.copied(characters)
+            self.spend(8 + 2 * len(container) + (characters >> 6))
             total += characters
         return total
 

@@ -26,11 +26,12 @@ from .bounds import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, MAX_WORK, Data, Work, check
 from .filters import FILTERS
 from .operators import OPERATORS, arithmetic, negate
 from .paths import Read, find_reads
+from .plain import Joined, plain_parts
 from .questions import QUESTIONS
 from .rewrite import Rewrite
-from .values import Missing, UnknownName, as_text, did_you_mean, look_up, quoted, require_given
+from .values import Missing, UnknownName, as_text, look_up, not_given, require_given
 
-__all__ = ["Parsed", "Program", "not_given", "parse_expression", "parse_template"]
+__all__ = ["Parsed", "Program", "parse_expression", "parse_template"]
 
 _FILE: Final = "<llmorch template>"
 _RESULT: Final = "result"
@@ -133,8 +134,12 @@ class Parsed:
 
     def __init__(self, tree: nodes.Template) -> None:
         self.reads: tuple[Read, ...] = find_reads(tree)
-        self.parts = _plain_parts(tree)
         self._tree = tree
+
+    def joined(self) -> Joined | None:
+        """The fast way to render it, where there is one."""
+        parts = plain_parts(self._tree)
+        return None if parts is None else Joined(parts)
 
     def compile(self) -> Program:
         """The program that renders it.
@@ -148,25 +153,9 @@ class Parsed:
             code = _ENVIRONMENT.compile(tree, filename=_FILE)
             return Program(JinjaTemplate.from_code(_ENVIRONMENT, code, {}))
         except TemplateSyntaxError as error:
-            raise fault(f"{error.message}", error.lineno) from None
+            raise fault(error.message or "it cannot be compiled", error.lineno) from None
         except (SyntaxError, RecursionError, MemoryError) as error:
             raise TemplateError(f"the template is nested too deeply ({error}); split it with {{% set %}}") from None
-
-
-def _plain_parts(tree: nodes.Template) -> tuple[tuple[str, bool, int], ...] | None:
-    """(text or name, is it a name, line) of a template that is only text and bare names, else None."""
-    parts: list[tuple[str, bool, int]] = []
-    for output in tree.body:
-        if not isinstance(output, nodes.Output):
-            return None
-        for node in output.nodes:
-            if isinstance(node, nodes.TemplateData):
-                parts.append((node.data, False, node.lineno))
-            elif isinstance(node, nodes.Name):
-                parts.append((node.name, True, node.lineno))
-            else:
-                return None
-    return tuple(parts)
 
 
 def parse_template(text: str) -> Parsed:
@@ -195,10 +184,11 @@ def parse_expression(text: str) -> Parsed:
         if not parser.stream.eos:
             found = parser.stream.current
             raise TemplateSyntaxError(f"the expression goes on with {found.value!r} after its end", found.lineno)
-        for half in expression.find_all(nodes.CondExpr):
+        tree = nodes.Template([nodes.Assign(nodes.Name(_RESULT, "store"), expression, lineno=1)], lineno=1)
+        for half in tree.find_all(nodes.CondExpr):
             if half.expr2 is None:
                 raise TemplateSyntaxError("'a if b' needs an else: a if b else c", half.lineno)
-        return nodes.Template([nodes.Assign(nodes.Name(_RESULT, "store"), expression, lineno=1)], lineno=1)
+        return tree
 
     return _parsed(text, read, "; write it like: score > 0.5 and facts.ok")
 
@@ -217,7 +207,7 @@ def _parsed(text: str, read: Callable[[], nodes.Template], remedy: str) -> Parse
         check_syntax(tree)
         return Parsed(tree)
     except TemplateSyntaxError as error:
-        raise fault(f"{error.message}{remedy}", error.lineno) from None
+        raise fault(f"{(error.message or '').rstrip('.')}{remedy}", error.lineno) from None
     except (RecursionError, MemoryError):
         raise TemplateError("the template is nested too deeply; split it with {% set %}") from None
     except ValueError as error:  # a number of more digits than Python reads
@@ -282,12 +272,6 @@ def _context(values: Mapping[str, Data]) -> _RenderContext:
     context = _RenderContext(_ENVIRONMENT, parent, None, {})
     context.left = MAX_WORK
     return context
-
-
-def not_given(name: str, values: Mapping[str, Data]) -> str:
-    """The sentence for a name nothing was given for."""
-    given = f"given are {quoted(sorted(values))}" if values else "nothing is given"
-    return f"{name!r} is not given; {given}{did_you_mean(name, values)}"
 
 
 def _problem(error: Exception, values: Mapping[str, Data]) -> str:

@@ -101,7 +101,7 @@ def _items_of(work: Work, value: Data) -> list[Data]:
 
 def _unique(work: Work, value: Data, case_sensitive: bool = False, attribute: str | int | None = None) -> list[Data]:
     items = _items(work, value, "unique")
-    work.spend(6 * len(items))
+    work.spend(10 * len(items))
     seen: set[Data] = set()
     kept: list[Data] = []
     for item, key in zip(items, _picked(work, items, attribute), strict=True):

@@ -125,7 +125,7 @@ def _fenced(work: Work, value: Data, lang: Data = "") -> str:
     require_given(lang)
     if not isinstance(lang, str) or len(lang) > 100 or "\n" in lang or "`" in lang:
         raise TemplateError("the language of fenced is one word, such as 'python'")
-    work.transformed(len(text))
+    work.transformed(4 * len(text))
     longest = max((len(run) for run in _FENCE.findall(text)), default=2)
     check_size(len(text) + 2 * longest + 2)
     fence = "`" * (longest + 1)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
-from ..errors import TemplateError
-from .bounds import MAX_TEXT, Data, check_output, check_size
+from .bounds import Data
 
 if TYPE_CHECKING:
     from .environment import Parsed
@@ -63,8 +62,7 @@ class Template(_Readable):
 
     def __init__(self, text: str, parsed: Parsed) -> None:
         super().__init__(text, parsed)
-        self._parts = parsed.parts
-        self._program = parsed.compile() if parsed.parts is None else None
+        self._program = parsed.joined() or parsed.compile()
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return compile_template, (self.text,)
@@ -78,49 +76,7 @@ class Template(_Readable):
         Raises:
             TemplateError: A name or key is missing, a filter refuses its value, or a bound is passed; with the line.
         """
-        if self._program is not None:
-            return self._program.render(values)
-        return self._join(values)
-
-    def _join(self, values: Mapping[str, Data]) -> str:
-        """Text and bare names only: joined without Jinja, whose context alone costs more than all of this.
-
-        Every value is written once here, so its size bounds the work and only the size is watched.
-        """
-        texts: list[str] = []
-        size = 0
-        for part, is_name, line in self._parts or ():
-            text = part
-            if is_name:
-                value = values.get(part, _ABSENT)
-                text = value if type(value) is str else _other_text(value, part, line, values)
-            size += len(text)
-            if size > MAX_TEXT:
-                check_size(size)
-            texts.append(text)
-        made = "".join(texts)
-        return made if made.isascii() else check_output(made)
-
-
-_ABSENT: Final = object()
-
-
-def _other_text(value: Data, name: str, line: int, values: Mapping[str, Data]) -> str:
-    from .allowed import fault
-    from .bounds import MAX_WORK, Work
-    from .environment import not_given
-    from .values import as_text
-
-    if value is _ABSENT:
-        raise fault(not_given(name, values), line)
-    work = Work()
-    work.left = MAX_WORK
-    try:
-        return as_text(work, value)
-    except TemplateError as error:
-        raise fault(error.message, line) from None
-    except (RecursionError, MemoryError):
-        raise fault(f"{name!r} is too deep or too large to render; pass less in", line) from None
+        return self._program.render(values)
 
 
 class Expression(_Readable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard, cast
 
 from jinja2 import StrictUndefined, Undefined, UndefinedError
@@ -13,7 +13,7 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from ..errors import TemplateError
-from .bounds import MAX_BITS, Data, Work, check_size, is_list, is_object
+from .bounds import MAX_BITS, MAX_ITEMS, Data, Work, check_size, is_list, is_object
 
 __all__ = [
     "Group",
@@ -29,6 +29,7 @@ __all__ = [
     "look_up",
     "look_up_path",
     "loop_field",
+    "not_given",
     "quoted",
     "require_given",
     "whole_number",
@@ -129,6 +130,12 @@ def did_you_mean(name: str, known: Iterable[object]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def not_given(name: str, values: Mapping[str, Data]) -> str:
+    """The sentence for a name nothing was given for."""
+    given = f"given are {quoted(sorted(values))}" if values else "nothing is given"
+    return f"{name!r} is not given; {given}{did_you_mean(name, values)}"
+
+
 def json_text(work: Work, value: Data, *, encode: Any = _encode) -> str:  # Any: an encoder's bound method
     """The value as JSON, charged for; see `as_text` for what encodes it."""
     check_size(work.weigh(value))  # before encoding: JSON is never shorter than the texts in it
@@ -139,7 +146,7 @@ def json_text(work: Work, value: Data, *, encode: Any = _encode) -> str:  # Any:
     except ValueError as error:
         raise TemplateError(f"{kind_of(value)} cannot be written as JSON ({error})") from error
     check_size(len(text))
-    work.spend(10 + (len(text) >> 3))
+    work.spend(40 + (len(text) >> 4))
     return text
 
 
@@ -162,7 +169,11 @@ def as_items(value: Data, *, what: str, text: bool = False) -> list[Data]:
     require_given(value)
     if is_list(value):
         return value
-    if is_object(value) or (text and isinstance(value, str)):
+    if text and isinstance(value, str):
+        if len(value) > MAX_ITEMS:
+            raise TemplateError(f"{what} takes texts of at most {MAX_ITEMS} characters apart; truncate it first")
+        return list(value)
+    if is_object(value):
         return list(value)
     remedy = "; put it in a list: [x]" if isinstance(value, str) else ""
     raise TemplateError(f"{what} takes a list, not {kind_of(value)}{remedy}")

@@ -40,7 +40,10 @@ from llmorch.templates import compile_expression, compile_template
         ("{% set t %}{{ a }}{% endset %}{{ t }}", ["a"]),
         ("{% filter replace('x', b) %}{{ a }}{% endfilter %}", ["a", "b"]),
         ("{% raw %}{{ a }}{% endraw %}{# {{ b }} #}", []),
-        ("{{ a ~ b.c }}{{ [d, {'k': e}] }}{{ not f }}{{ 1 < g }}{{ h is defined }}", ["a", "b.c", "d", "e", "f", "g", "h"]),
+        (
+            "{{ a ~ b.c }}{{ [d, {'k': e}] }}{{ not f }}{{ 1 < g }}{{ h is defined }}",
+            ["a", "b.c", "d", "e", "f", "g", "h"],
+        ),
     ],
 )
 def test_full_paths_are_found(text: str, paths: list[Any]) -> None:
@@ -63,26 +66,62 @@ class Facts(BaseModel):
     notes: dict[str, str] = {}
 
 
-SCHEMAS = {"facts": json_schema(Facts), "name": {"type": "string"}, "count": {"type": "integer"}, "names": json_schema(list[str])}
+FIELDS = "it has 'best', 'claims', 'notes', 'tags', 'title'"
+OF_CLAIM = "it has 'score', 'text'; did you mean 'text'?"
+
+SCHEMAS = {
+    "facts": json_schema(Facts),
+    "name": {"type": "string"},
+    "count": {"type": "integer"},
+    "names": json_schema(list[str]),
+}
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("\n{{ facts.titel }}", "line 2 reads 'facts.titel', but 'facts' has no field 'titel'; it has 'best', 'claims', 'notes', 'tags', 'title'; did you mean 'title'?"),
-        ("{{ facts.claims[0].texts }}", "line 1 reads 'facts.claims[0].texts', but 'facts.claims[0]' has no field 'texts'; it has 'score', 'text'; did you mean 'text'?"),
-        ("{% for c in facts.claims %}\n{{ c.txt }}{% endfor %}", "line 2 reads 'facts.claims[*].txt', but 'facts.claims[*]' has no field 'txt'; it has 'score', 'text'; did you mean 'text'?"),
-        ("{{ facts.best.txt }}", "line 1 reads 'facts.best.txt', but 'facts.best' has no field 'txt'; it has 'score', 'text'; did you mean 'text'?"),
+        (
+            "\n{{ facts.titel }}",
+            f"line 2 reads 'facts.titel', but 'facts' has no field 'titel'; {FIELDS}; did you mean 'title'?",
+        ),
+        (
+            "{{ facts.claims[0].texts }}",
+            f"line 1 reads 'facts.claims[0].texts', but 'facts.claims[0]' has no field 'texts'; {OF_CLAIM}",
+        ),
+        (
+            "{% for c in facts.claims %}\n{{ c.txt }}{% endfor %}",
+            f"line 2 reads 'facts.claims[*].txt', but 'facts.claims[*]' has no field 'txt'; {OF_CLAIM}",
+        ),
+        (
+            "{{ facts.best.txt }}",
+            f"line 1 reads 'facts.best.txt', but 'facts.best' has no field 'txt'; {OF_CLAIM}",
+        ),
         ("{{ facts.title.x }}", "line 1 reads 'facts.title.x', but 'facts.title' is text and has no field 'x'"),
         ("{{ count.x }}", "line 1 reads 'count.x', but 'count' is a number and has no field 'x'"),
         ("{{ count[0] }}", "line 1 reads 'count[0]', but 'count' is a number and has no item 0"),
-        ("{{ facts.claims.x }}", "line 1 reads 'facts.claims.x', but 'facts.claims' is a list and has no field 'x'; take an item or use a filter"),
-        ("{{ names | upper }}", "line 1 passes 'names', a list, to the filter 'upper', which takes text; join it first: | join(', ')"),
-        ("{{ facts | trim }}", "line 1 passes 'facts', an object, to the filter 'trim', which takes text; take a field, or write | json"),
-        ("{{ name | bullets }}", "line 1 passes 'name', text, to the filter 'bullets', which takes a list; put it in one: [x]"),
-        ("{% set f = facts %}{{ f.nope }}", "line 1 reads 'facts.nope', but 'facts' has no field 'nope'; it has 'best', 'claims', 'notes', 'tags', 'title'"),
+        (
+            "{{ facts.claims.x }}",
+            "line 1 reads 'facts.claims.x', but 'facts.claims' is a list and has no field 'x'; "
+            "take an item or use a filter",
+        ),
+        (
+            "{{ names | upper }}",
+            "line 1 passes 'names', a list, to the filter 'upper', which takes text; join it first: | join(', ')",
+        ),
+        (
+            "{{ facts | trim }}",
+            "line 1 passes 'facts', an object, to the filter 'trim', which takes text; take a field, or write | json",
+        ),
+        (
+            "{{ name | bullets }}",
+            "line 1 passes 'name', text, to the filter 'bullets', which takes a list; put it in one: [x]",
+        ),
+        (
+            "{% set f = facts %}{{ f.xyz }}",
+            f"line 1 reads 'facts.xyz', but 'facts' has no field 'xyz'; {FIELDS}",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_read_that_cannot_work_is_a_fault(text: str, fault: str) -> None:
     assert compile_template(text).faults(SCHEMAS) == [fault]
 
@@ -90,9 +129,11 @@ def test_a_read_that_cannot_work_is_a_fault(text: str, fault: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "{{ facts.title | upper }}{{ facts.claims[0].text }}{{ facts.best.score }}{{ facts.notes.anything }}{{ facts.notes.anything | upper }}",
-        "{% for t in facts.tags %}{{ t | upper }}{% endfor %}{{ facts.tags | bullets }}{{ name[0] }}{{ count | string | upper }}",
-        "{{ unknown.x.y | upper }}{{ facts | json }}{{ name | length }}{{ names | join | upper }}{% for k in facts %}{{ k }}{% endfor %}",
+        "{{ facts.title | upper }}{{ facts.claims[0].text }}{{ facts.best.score }}{{ facts.notes.any }}",
+        "{{ facts.notes.anything | upper }}{% for k in facts %}{{ k }}{% endfor %}",
+        "{% for t in facts.tags %}{{ t | upper }}{% endfor %}{{ facts.tags | bullets }}{{ name[0] }}",
+        "{{ count | string | upper }}",
+        "{{ unknown.x.y | upper }}{{ facts | json }}{{ name | length }}{{ names | join | upper }}",
     ],
 )
 def test_a_read_that_works_or_is_not_known_is_none(text: str) -> None:

@@ -49,7 +49,14 @@ def test_nothing_is_escaped() -> None:
 
 
 def test_a_dot_looks_up_a_key_and_never_a_method() -> None:
-    assert render("{{ x.items }} {{ x.keys }} {{ x['a b'] }} {{ y.0 }} {{ y[-1] }}", x={"items": 1, "keys": 2, "a b": 3}, y="pq") == "1 2 3 p q"
+    assert (
+        render(
+            "{{ x.items }} {{ x.keys }} {{ x['a b'] }} {{ y.0 }} {{ y[-1] }}",
+            x={"items": 1, "keys": 2, "a b": 3},
+            y="pq",
+        )
+        == "1 2 3 p q"
+    )
 
 
 def test_a_name_that_is_not_given_is_named_with_its_line_and_the_nearest() -> None:
@@ -79,8 +86,14 @@ def test_a_missing_key_is_named_with_what_there_is() -> None:
         ("{{ a.s | uper }}", "there is no filter 'uper'; did you mean 'upper'?"),
         ("{{ a is defind }}", "there is no test 'defind'; did you mean 'defined'?"),
         ("{{ a.s | attr('x') }}", "the filter 'attr' is left out of llmorch's templates; values have keys"),
-        ("{{ a.s | truncate(1, 2, 3, 4, 5) }}", "the filter 'truncate': too many positional arguments; it takes (length"),
-        ("{{ a.s.upper() }}", ".upper(...) is not allowed: values are data, nothing can be called; use a filter, such as x | upper"),
+        (
+            "{{ a.s | truncate(1, 2, 3, 4, 5) }}",
+            "the filter 'truncate': too many positional arguments; it takes (length",
+        ),
+        (
+            "{{ a.s.upper() }}",
+            ".upper(...) is not allowed: values are data, nothing can be called; use a filter, such as x | upper",
+        ),
         ("{{ range(3) }}", "range(...) is not allowed: nothing can be called"),
         ("{% include 'x' %}", "{% include %} is not allowed: a template is one text"),
         ("{% do x %}", "Encountered unknown tag 'do'."),
@@ -89,14 +102,19 @@ def test_a_missing_key_is_named_with_what_there_is() -> None:
         ("{{ a.s + 1 }}", "'+' works on numbers, not on text and a number; join with ~"),
         ("{{ a.s * 3 }}", "'*' works on numbers"),
         ("{{ a.s % 3 }}", "'%' works on numbers"),
+        ("{{ 9 ** 99999999 }}", "'**' would make a number of more than 4096 bits; use smaller numbers"),
+        ("{{ 2 ** 4000 * 2 ** 4000 }}", "'*' would make a number of more than 4096 bits"),
         ("{{ a.b / 0 }}", "'/' divides by zero"),
         ("{% for i in a.b %}{% endfor %}", "{% for %} takes a list, not a number"),
         ("{{ 1 in a.b }}", "'in' cannot look for a number in a number"),
         ("{{ a.l | first | first }}", "'first' takes a list or text, not a number"),
-        ("{{ a.s | between('q') }}", "has no <q> ... </q>; ask for the tag in the prompt, or write between('q', default='')"),
+        (
+            "{{ a.s | between('q') }}",
+            "has no <q> ... </q>; ask for the tag in the prompt, or write between('q', default='')",
+        ),
         ("{{ a.s | between('te st') }}", "a tag's name is letters"),
     ],
-)  # fmt: skip
+)
 def test_an_error_says_what_where_and_what_to_do(text: str, message: str) -> None:
     with pytest.raises(TemplateError) as caught:
         render(f"one\ntwo\n{text}", a={"b": 1, "l": [1, 2], "e": {}, "s": "text"})
@@ -106,13 +124,23 @@ def test_an_error_says_what_where_and_what_to_do(text: str, message: str) -> Non
 
 
 def test_missing_parts_can_be_asked_about_and_given_a_default() -> None:
-    text = "{{ a is defined }} {{ b.c is defined }} {{ a | default('x') }} {{ b.c | d('y') }} {{ b.e | default('z', true) }}"
+    text = "{{ a is defined }} {{ b.c is defined }} {{ a | default('x') }} {{ b.c | d('y') }} {{ b.e | d('z', true) }}"
     assert render(text, b={"e": ""}) == "false false x y z"
 
 
 def test_a_missing_part_is_never_taken_for_false_or_empty() -> None:
-    for text in ("{% if a %}{% endif %}", "{{ a or 'x' }}", "{{ a == 1 }}", "{{ a ~ '' }}", "{{ [a] }}", "{{ {'k': a} }}",
-                 "{% for i in a %}{% endfor %}", "{{ 'x' | default(a) | length + a }}", "{{ 1 in [a] }}", "{{ not a }}"):  # fmt: skip
+    for text in (
+        "{% if a %}{% endif %}",
+        "{{ a or 'x' }}",
+        "{{ a == 1 }}",
+        "{{ a ~ '' }}",
+        "{{ [a] }}",
+        "{{ {'k': a} }}",
+        "{% for i in a %}{% endfor %}",
+        "{{ 'x' | default(a) | length + a }}",
+        "{{ 1 in [a] }}",
+        "{{ not a }}",
+    ):
         with pytest.raises(TemplateError, match="'a' is not given"):
             render(text)
 
@@ -122,7 +150,8 @@ def test_a_condition_without_else_is_empty_text() -> None:
 
 
 def test_loops_have_their_counters() -> None:
-    text = "{% for c in a %}{{ loop.index }}/{{ loop.length }}{{ loop.first }}{{ loop.revindex0 }} {% else %}none{% endfor %}"
+    body = "{{ loop.index }}/{{ loop.length }}{{ loop.first }}{{ loop.revindex0 }} "
+    text = f"{{% for c in a %}}{body}{{% else %}}none{{% endfor %}}"
     assert render(text, a="xy") == "1/2true1 2/2false0 "
     assert render(text, a=[]) == "none"
     assert render("{% for x in a if x > 1 %}{{ loop.length }}{{ x }}{% endfor %}", a=[1, 2, 3]) == "2223"
@@ -141,8 +170,9 @@ def test_blocks_can_be_set_and_filtered() -> None:
 
 
 def test_operators_work_on_data() -> None:
-    text = "{{ 7 // 2 }} {{ 2 ** 10 }} {{ 7 % 4 }} {{ -x }} {{ 1 < x <= 3 }} {{ 'b' in 'abc' }} {{ x not in [1] }} {{ [1] + (2, 3) }} {{ 'a' + 'b' }} {{ 1 ~ none }}"
-    assert render(text, x=3) == "3 1024 3 -3 true true true [1, 2, 3] ab 1null"
+    assert render("{{ 7 // 2 }} {{ 2 ** 10 }} {{ 7 % 4 }} {{ -x }}", x=3) == "3 1024 3 -3"
+    assert render("{{ 1 < x <= 3 }} {{ 'b' in 'abc' }} {{ x not in [1] }}", x=3) == "true true true"
+    assert render("{{ [1] + (2, 3) }} {{ 'a' + 'b' }} {{ 1 ~ none }}") == "[1, 2, 3] ab 1null"
     assert render("{{ a[1:3] }} {{ a[::-1] }} {{ b[:2] }}", a="abcd", b=[1, 2, 3]) == "bc dcba [1, 2]"
 
 

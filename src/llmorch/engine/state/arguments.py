@@ -8,8 +8,9 @@ from typing import Any
 from ...definition.workflow import InputSpec, WorkflowDef
 from ...errors import StepError
 from ...models.policy import Default
-from ...models.values import Data, copy_data
+from ...models.values import Data, copy_data, to_data
 from ...planner.resolve import LOST, SKIPPED, Mark
+from ...schema import describe, validate
 from .step import StepState
 
 __all__ = ["arguments", "child_inputs", "default_data", "item_count", "map_result", "resolved"]
@@ -69,18 +70,30 @@ def _item_arguments(owner: StepState, index: int) -> dict[str, Data]:
     if owner.map.args is None:
         owner.map.args = arguments(owner)
     each = owner.step.each
-    return {
-        name: copy_data(value[index] if name in each else value) for name, value in owner.map.args.items()
-    }
+    return {name: copy_data(value[index] if name in each else value) for name, value in owner.map.args.items()}
 
 
 def child_inputs(definition: WorkflowDef, args: Mapping[str, Data]) -> dict[str, Data]:
-    """The inputs of a nested workflow: what is bound, and defaults for the rest."""
+    """The inputs of a nested workflow: what is bound, validated to its type, and defaults for the rest.
+
+    Raises:
+        StepError: A value does not fit.
+    """
     return {
-        name: args[name] if name in args else default_data(spec)
+        name: _fitted(definition, name, args[name]) if name in args else default_data(spec)
         for name, spec in definition.inputs.items()
         if name in args or not spec.is_required
     }
+
+
+def _fitted(definition: WorkflowDef, name: str, value: Data) -> Data:
+    kind = definition.inputs[name].type
+    if kind is Any or (kind in (str, int, float, bool, list, dict) and type(value) is kind):
+        return value
+    try:
+        return to_data(validate(kind, value), where=f"input {name!r}")
+    except ValueError as error:
+        raise StepError(f"input {name!r} of workflow {definition.name!r} is no {describe(kind)}: {error}") from None
 
 
 def default_data(spec: InputSpec) -> Data:
@@ -99,5 +112,5 @@ def map_result(state: StepState) -> list[Data]:
         if item.status == "succeeded":
             values.append(item.value)
         elif item.status == "failed" and default is not None:
-            values.append(copy_data(default.value))
+            values.append(to_data(default.value))
     return values

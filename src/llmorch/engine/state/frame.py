@@ -44,7 +44,13 @@ class Frame:
     )  # fmt: skip
 
     def __init__(
-        self, compiled: Compiled, *, ready: Ready, inputs: dict[str, Data], prefix: str = "", parent: StepState | None = None
+        self,
+        compiled: Compiled,
+        *,
+        ready: Ready,
+        inputs: dict[str, Data],
+        prefix: str = "",
+        parent: StepState | None = None,
     ) -> None:
         self.compiled = compiled
         self.prefix = prefix

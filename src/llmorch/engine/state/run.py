@@ -28,7 +28,7 @@ from ...events import (
 from ...models.failure import Failure
 from ...models.policy import Default
 from ...models.usage import Usage
-from ...models.values import Data
+from ...models.values import Data, to_data
 from ...planner.compile import Compiled, compiled
 from ...planner.resolve import LOST, SKIPPED, Mark
 from .arguments import arguments, child_inputs, map_result
@@ -51,8 +51,9 @@ class RunState:
     """
 
     __slots__ = (
-        "cancel_requested", "definition", "error", "failed", "finished_us", "inputs", "metadata", "priced_cost", "ready",
-        "run_id", "started_us", "status", "steps", "tags", "timeout", "top", "unpriced_calls", "usage", "warnings",
+        "cancel_requested", "definition", "error", "failed", "finished_us", "inputs", "metadata", "priced_cost",
+        "ready", "run_id", "started_us", "status", "steps", "tags", "timeout", "top",
+        "unpriced_calls", "usage", "warnings",
     )  # fmt: skip
 
     def __init__(self, definition: WorkflowDef, *, run_id: str = "") -> None:
@@ -229,8 +230,8 @@ class RunState:
         is_map = state.step.definition.map is not None and state.owner is None
         shut(state)
         if isinstance(policy, Default) and not is_map:  # the policy of a map is for its items
-            state.value = policy.value
-            self._end(state, event, "failed", policy.value)
+            state.value = to_data(policy.value)
+            self._end(state, event, "failed", state.value)
             return
         if policy == "fail" and state.owner is None:
             state.frame.close(event.error, state.path)

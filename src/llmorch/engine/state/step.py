@@ -76,6 +76,7 @@ class StepState:
         child: The frame of a nested workflow.
         scope: Cancels the step alone; only where something may want to.
         stopped: Why it is being cancelled, while it is.
+        overdue: It is a container that is being stopped because its time is up.
     """
 
     path: str
@@ -97,6 +98,7 @@ class StepState:
     args: dict[str, Any] | None = None
     scope: CancelScope | None = None
     stopped: str | None = None
+    overdue: bool = False
 
     @property
     def on_error(self) -> OnError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .frame import END, Ready
 from .step import StepState
 
-__all__ = ["in_flight", "shut"]
+__all__ = ["in_flight", "shut", "wind_down"]
 
 
 def in_flight(steps: Iterable[StepState], *, below: StepState | None = None) -> list[StepState]:
@@ -20,6 +21,18 @@ def in_flight(steps: Iterable[StepState], *, below: StepState | None = None) -> 
 
 def _depth(path: str) -> int:
     return path.count("/") + path.count("[") + path.count("@")
+
+
+def wind_down(state: StepState, ready: Ready) -> None:
+    """Nothing new starts in this container; it ends when what is in flight inside has ended."""
+    if state.map is not None:
+        state.map.closed = True
+        if state.map.active == 0:
+            ready.append((state, END))
+    if state.child is not None:
+        state.child.closed = True
+        if state.child.active == 0:
+            ready.append((state.child, END))
 
 
 def shut(state: StepState) -> None:

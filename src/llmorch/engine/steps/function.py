@@ -12,7 +12,7 @@ from ...definition.actions import FunctionAction
 from ...definition.functions import RunContext
 from ...errors import StepError
 from ...events import StepSucceeded, Warned
-from ...models.values import Data, to_data
+from ...models.values import Data, copy_data, to_data
 from ...policies.retry import retrying
 from ...schema import describe, validate
 from ..journal import Journal
@@ -32,19 +32,35 @@ async def run_function(
     Raises:
         Exception: Whatever the function raised.
     """
-    given = fitted(action, args, state.path)
-    if action.context is not None:
-        given[action.context] = RunContext(journal.state.run_id, state.path, services.deps)
-    if action.retry is None:
-        value = await _called(state, action, given, journal, services)
-    else:
+    if action.retry is not None:
         value = await retrying(
-            lambda: _called(state, action, given, journal, services),
+            lambda: _called(
+                state, action, _given(state, action, copy_data(args), journal, services), journal, services
+            ),
             action.retry,
             pause=lambda _, wait_s: services.rest(wait_s),
             may_pass=lambda error, _, __: isinstance(error, Exception),
         )
-    journal.append(StepSucceeded(state.path, to_data(value, where=f"step {state.path!r}")))
+        state.args = None
+        journal.append(StepSucceeded(state.path, to_data(value, step=state.path)))
+        return
+    given = _given(state, action, args, journal, services) if action.typed or action.context is not None else args
+    if action.is_async:
+        value = await action.function(**given)
+    else:
+        value = await _called(state, action, given, journal, services)
+    state.args = None  # the function may have changed what they hold; they are worked out anew if asked for
+    journal.append(StepSucceeded(state.path, to_data(value, step=state.path)))
+
+
+def _given(
+    state: StepState, action: FunctionAction, args: dict[str, Data], journal: Journal, services: Services
+) -> dict[str, Any]:
+    """The arguments as the function wants them, and its context."""
+    given = fitted(action, dict(args), state.path)
+    if action.context is not None:
+        given[action.context] = RunContext(journal.state.run_id, state.path, services.deps)
+    return given
 
 
 async def _called(

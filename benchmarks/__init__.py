@@ -1,0 +1,1 @@
+"""What llmorch costs, beside the raw floor of the same run: `python -m benchmarks`."""

@@ -1,0 +1,72 @@
+"""`python -m llmorch`: what runs without the `cli` extra."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+
+__all__ = ["main"]
+
+_STOPPED = 130  # as shells number a stop by Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 1 when a run failed, 2 for a mistake of the user."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows "?" instead of a traceback
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    return _demo(options.file, model=options.model, out=options.out)
+
+
+def _demo(file: Path | None, *, model: str | None, out: Path) -> int:
+    from .demo import Mistake, demo
+    from .errors import LLMOrchError
+
+    try:
+        return demo(file, model=model, out=out)
+    except Mistake as error:
+        print(f"llmorch demo: {error}", file=sys.stderr)
+        return 2
+    except LLMOrchError as error:
+        print(f"llmorch demo: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains while it exits
+        return 1
+    except KeyboardInterrupt:
+        print("llmorch demo: stopped", file=sys.stderr)
+        return _STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llmorch", description="Build, run and trust workflows of LLM calls.")
+    parser.add_argument("--version", action="version", version=f"llmorch {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo",
+        help="run a workflow on a real text, without a key if you like",
+        description="Turn a text into a reading guide: summaries of its sections, an abstract, keywords, questions.",
+    )
+    demo.add_argument("file", nargs="?", type=Path, help="a text file (default: an article that comes with llmorch)")
+    demo.add_argument(
+        "--model", help="such as openai:gpt-5-mini (default: LLMORCH_MODEL, else the offline provider, which is no LLM)"
+    )
+    demo.add_argument(
+        "--out", type=Path, default=Path("llmorch-demo"), help="folder for report.md and events.jsonl (%(default)s)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""A bare action as a workflow of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import lru_cache
+from typing import Any
+
+from .definition.functions import function_action
+from .models.action import Action
+from .models.payload import Payload
+from .workflow import Workflow
+
+__all__ = ["one_step"]
+
+
+def one_step(action: Action[Any] | Callable[..., Any], given: Collection[str] = ()) -> Workflow[Any]:
+    """The action under its own name; variables with a default become inputs when they are given.
+
+    Raises:
+        TypeError: It is no action.
+    """
+    if isinstance(action, Payload):
+        return _of_payload(action, frozenset(given) & action.defaults)
+    if callable(action):
+        optional = frozenset(param.name for param in function_action(action).params if not param.required)
+        return _of_function(action, frozenset(given) & optional)
+    return Workflow.of(action, name="run")
+
+
+def _of_payload(payload: Payload[Any], inputs: frozenset[str]) -> Workflow[Any]:
+    made: dict[frozenset[str], Workflow[Any]] = payload.__dict__.setdefault("_one_step", {})  # like a cached_property
+    if inputs not in made:
+        made[inputs] = _made(payload, payload.name, inputs)
+    return made[inputs]
+
+
+@lru_cache(maxsize=1024)
+def _of_function(function: Callable[..., Any], inputs: frozenset[str]) -> Workflow[Any]:
+    return _made(function, getattr(function, "__name__", "run"), inputs)
+
+
+def _made(action: Any, name: str, inputs: frozenset[str]) -> Workflow[Any]:
+    workflow: Workflow[Any] = Workflow(name)
+    for variable in sorted(inputs):
+        workflow.input(variable, Any)
+    workflow.add(action)
+    return workflow

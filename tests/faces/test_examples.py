@@ -1,0 +1,95 @@
+"""Every example runs as a reader would run it, without a key, and does what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import ROOT
+
+EXAMPLES = ROOT / "examples"
+LIMIT_S = 60
+
+
+def output_of(name: str, folder: Path) -> str:
+    """What the example prints, run in an empty folder."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert list(folder.iterdir()) == []
+    return done.stdout
+
+
+def test_every_example_is_listed_and_tested_here() -> None:
+    files = {path.name for path in EXAMPLES.glob("*.py")}
+    listed = set(re.findall(r"`(\w+\.py)`", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
+    tested = set(re.findall(r'output_of\("(\w+\.py)"', Path(__file__).read_text(encoding="utf-8")))
+    assert files == listed == tested
+
+
+def test_the_quickstart_prints_its_plan_and_a_card_made_of_the_text(tmp_path: Path) -> None:
+    printed = output_of("quickstart.py", tmp_path)
+    assert printed.startswith("Workflow 'library-card': 3 steps in 2 generations\n")
+    assert "Nothing was sent." in printed
+    assert re.search(r"^[A-Z, ]+\n.*\bbee\b", printed, re.MULTILINE)
+    assert re.search(r"^succeeded: 2 calls, [\d]+ tokens, \$0$", printed, re.MULTILINE)
+
+
+def test_the_article_becomes_a_post_with_facts_bound_into_the_second_prompt(tmp_path: Path) -> None:
+    printed = output_of("article_to_post.py", tmp_path)
+    assert re.search(r"^  1  extract .* openai:gpt-5-mini ", printed, re.MULTILINE)
+    assert "[system] You write in plain style for engineers." in printed
+    assert "[user] Write a post titled Bees dance from:\n- Bees dance on the comb.\n- The angle" in printed
+    assert "\nBees dance. The angle says where, the length says how far.\nBees dance 0.000" in printed
+
+
+def test_the_panel_decides_although_one_member_is_absent(tmp_path: Path) -> None:
+    printed = output_of("panel.py", tmp_path)
+    assert re.findall(r"^(\w+) +vote-\d$", printed, re.MULTILINE) == ["succeeded"] * 3 + ["failed"]
+    assert "vote-3 failed: " in printed
+    assert len(re.findall(r"^succeeded  check\[\d\]$", printed, re.MULTILINE)) > 1
+    assert re.search(r"\n\npartial\n\w.*\.\n$", printed)
+
+
+def test_a_stream_shows_the_text_in_order_and_ends_when_it_is_left(tmp_path: Path) -> None:
+    printed = output_of("stream.py", tmp_path)
+    assert {"pros: It keeps bread fresh for a week.", "cons: It takes two days and some patience."} < set(
+        printed.splitlines()
+    )
+    assert printed.endswith(
+        "Sourdough is worth it, if you bake on Sundays.\nsucceeded, 3 calls\nleft early: cancelled\n"
+    )
+
+
+def test_a_batch_gives_each_row_its_own_result(tmp_path: Path) -> None:
+    lines = output_of("batch.py", tmp_path).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["0 kettle", "1 lamp", "2 chair"]
+    for line in lines:
+        row, found = line.split(": ")
+        assert row.split()[1] in found
+
+
+def test_hooks_see_events_and_refuse_a_call(tmp_path: Path) -> None:
+    printed = output_of("hooks.py", tmp_path)
+    assert "start    fine" in printed
+    assert "partial {'fine': 'Tell me about tea.', 'leak': None}" in printed
+    assert printed.endswith("failed: ['leak']; sent: 1\n")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_uses_only_what_is_public(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    imported = re.findall(r"^(?:from|import) (llmorch[\w.]*)", text, re.MULTILINE)
+    assert imported
+    assert not [name for name in imported if any(part.startswith("_") for part in name.split("."))]

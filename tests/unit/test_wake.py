@@ -1,0 +1,159 @@
+"""The async backend's own matters work alike on asyncio and trio."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from llmorch import _wake
+
+BACKENDS = ["asyncio", "trio"]
+
+
+@pytest.mark.anyio
+async def test_the_backend_and_its_loop_are_known(anyio_backend: str) -> None:
+    assert _wake.backend() == anyio_backend
+    assert _wake.token() == _wake.token()
+    assert abs(_wake.clock()() - anyio.current_time()) < 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_loops_have_two_tokens(backend: str) -> None:
+    async def token() -> object:
+        return _wake.token()
+
+    tokens = [anyio.run(token, backend=backend) for _ in range(2)]  # both are alive here, so no address is reused
+    assert tokens[0] != tokens[1]
+
+
+def test_without_a_loop_there_is_no_backend() -> None:
+    with pytest.raises(RuntimeError):
+        _wake.backend()
+
+
+@pytest.mark.anyio
+async def test_a_waker_is_woken_from_another_thread_as_often_as_it_waits() -> None:
+    waker = _wake.Waker()
+    with anyio.fail_after(5):
+        for _ in range(3):
+            thread = threading.Thread(target=waker.wake)
+            thread.start()
+            await waker.wait()
+            thread.join()
+
+
+@pytest.mark.anyio
+async def test_wakes_before_a_wait_count_as_one() -> None:
+    waker = _wake.Waker()
+    waker.wake()
+    waker.wake()
+    with anyio.fail_after(5):
+        await waker.wait()
+    with anyio.move_on_after(0.05) as scope:
+        await waker.wait()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_waking_after_the_end_of_the_loop_does_nothing(backend: str) -> None:
+    async def make() -> _wake.Waker:
+        return _wake.Waker()
+
+    anyio.run(make, backend=backend).wake()
+
+
+@pytest.mark.anyio
+async def test_a_background_task_that_raises_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    ended = anyio.Event()
+
+    async def fail(text: str) -> None:
+        try:
+            raise ValueError(text)
+        finally:
+            ended.set()
+
+    _wake.spawn(fail, "boom")
+    with anyio.fail_after(5):
+        await ended.wait()
+    await anyio.wait_all_tasks_blocked()
+    assert "boom" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_background_task_can_be_cancelled() -> None:
+    started, stopped = anyio.Event(), anyio.Event()
+
+    async def wait() -> None:
+        try:
+            started.set()
+            await anyio.sleep_forever()
+        finally:
+            stopped.set()
+
+    handle = _wake.spawn(wait)
+    with anyio.fail_after(5):
+        await started.wait()
+        handle.cancel()
+        await stopped.wait()
+    handle.cancel()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_cleanup_runs_when_the_loop_ends(backend: str) -> None:
+    done: list[str] = []
+
+    async def cleanup() -> None:
+        await anyio.lowlevel.checkpoint()
+        done.append("closed")
+
+    async def main() -> None:
+        _wake.at_loop_end(cleanup)
+        done.append("working")
+
+    anyio.run(main, backend=backend)
+    assert done == ["working", "closed"]
+
+
+def test_a_loop_that_was_only_closed_leaves_nothing_parked_for_long() -> None:
+    async def cleanup() -> None:
+        raise AssertionError("a closed loop runs nothing")
+
+    async def park() -> None:
+        _wake.at_loop_end(cleanup)
+
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(park())
+        loop.close()
+    assert len(_wake._parked) <= 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.filterwarnings("error")
+def test_a_cleanup_that_was_called_off_does_not_run(backend: str) -> None:
+    done: list[str] = []
+
+    async def cleanup() -> None:
+        done.append("closed")
+
+    async def main() -> None:
+        _wake.at_loop_end(cleanup)()
+
+    anyio.run(main, backend=backend)
+    assert not done
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_cleanup_that_raises_is_logged(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def cleanup() -> None:
+        raise ValueError("boom")
+
+    async def main() -> None:
+        _wake.at_loop_end(cleanup)
+
+    anyio.run(main, backend=backend)
+    assert "boom" in caplog.text

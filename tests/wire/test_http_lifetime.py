@@ -1,0 +1,167 @@
+"""Connections belong to a loop, survive a storm of cancelled calls, and are closed by themselves at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import warnings
+from collections.abc import Iterator
+
+import anyio
+import httpx
+import pytest
+
+from llmorch.errors import ProviderUnavailable
+from llmorch.providers import OpenAI
+from llmorch.testing.mock_server import HANG, FaultServer, answer, completion, mock_server, sse
+from tests.wire.fault_client import TRANSPORTS, ask, provider_on
+
+GOOD = answer(200, completion("fine"))
+
+
+@pytest.fixture(scope="module")
+def fast_server() -> Iterator[str]:
+    with mock_server(text="fine", tokens=20, latency_s=0.002) as url:
+        yield url
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("transport", ["pooled", "small pool"])
+async def test_a_storm_of_cancelled_calls_leaves_the_pool_working(transport: str, fast_server: str) -> None:
+    seed = random.randrange(10**9)
+    chance = random.Random(seed)
+    limits = httpx.Limits(max_connections=10, max_keepalive_connections=10)
+    given = httpx.AsyncHTTPTransport(trust_env=False, limits=limits) if transport == "small pool" else None
+    provider = OpenAI(base_url=fast_server, transport=given)
+    end = anyio.current_time() + 2
+    cancelled = 0
+
+    async def one_after_another() -> None:
+        nonlocal cancelled
+        while anyio.current_time() < end:
+            with anyio.move_on_after(chance.uniform(0, 0.02)) as scope:
+                await ask(provider, stream=chance.random() < 0.5)
+            cancelled += scope.cancelled_caught
+
+    async with anyio.create_task_group() as group:
+        for _ in range(30):
+            group.start_soon(one_after_another)
+    assert cancelled > 100, f"seed {seed}"
+    answers: list[str] = []
+
+    async def good() -> None:
+        answers.append((await ask(provider)).text)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(good)
+    assert answers == ["fine"] * 100, f"seed {seed}"
+    await provider.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_cancelling_a_call_ends_it_at_once(transport: str, stream: bool) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    with FaultServer((head, sse(["a"], finish_reason=None, usage=False, done=False), HANG), GOOD) as server:
+        provider = provider_on(server.url, transport)
+        start = anyio.current_time()
+        with anyio.move_on_after(0.1) as scope:
+            await ask(provider, stream=stream)
+        assert scope.cancelled_caught
+        assert anyio.current_time() - start < 1
+        assert (await ask(provider)).text == "fine"
+        await provider.aclose()
+
+
+@pytest.mark.anyio
+async def test_many_calls_at_once_are_all_answered(fast_server: str) -> None:
+    provider = OpenAI(base_url=fast_server)
+    answers: list[str] = []
+
+    async def one() -> None:
+        answers.append((await ask(provider)).text)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(200):
+            group.start_soon(one)
+    assert answers == ["fine"] * 200
+    await provider.aclose()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_provider_nobody_closes_is_closed_with_its_loop(backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    with FaultServer(GOOD) as server, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        provider = OpenAI(base_url=server.url)
+
+        async def main() -> None:
+            await ask(provider)
+            await ask(OpenAI(base_url=server.url), stream=True)
+
+        with caplog.at_level(logging.DEBUG):
+            anyio.run(main, backend=backend)
+            anyio.run(main, backend=backend)
+            gc.collect()
+        assert "Unclosed" not in caplog.text
+        assert len(server.requests) == 4
+
+
+def test_a_provider_used_on_loops_that_were_only_closed_complains_of_nothing(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with FaultServer(GOOD) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio's own, of the transports the loop left open
+        provider = OpenAI(base_url=server.url)
+        for _ in range(3):
+            loop = asyncio.new_event_loop()
+            assert loop.run_until_complete(ask(provider)).text == "fine"
+            loop.close()
+        del provider
+        gc.collect()
+        assert len(server.requests) == 3
+    assert "Unclosed" not in caplog.text + capfd.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_a_closed_provider_opens_again_when_it_is_used() -> None:
+    with FaultServer(GOOD) as server:
+        provider = OpenAI(base_url=server.url)
+        for _ in range(2):
+            assert (await ask(provider)).text == "fine"
+            await provider.aclose()
+            await provider.aclose()
+        assert server.connections == 2
+
+
+@pytest.mark.anyio
+async def test_closing_closes_the_transport_that_was_passed_in() -> None:
+    class Given(httpx.MockTransport):
+        closed = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    given = Given(lambda request: httpx.Response(200, json=completion("fine")))
+    provider = OpenAI(base_url="http://localhost:1/v1", transport=given)
+    assert (await ask(provider)).text == "fine"
+    await provider.aclose()
+    assert given.closed
+
+
+@pytest.mark.anyio
+async def test_a_transport_that_raises_anything_gives_an_error_without_the_request() -> None:
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise RuntimeError(f"cannot send {request.headers!r} {request.headers['authorization']}")
+
+    secret = "sk-canary-transport-99"
+    provider = OpenAI(api_key=secret, base_url="http://localhost:1/v1", transport=httpx.MockTransport(fail))
+    with pytest.raises(ProviderUnavailable) as caught:
+        await ask(provider)
+    assert secret not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None

@@ -20,9 +20,8 @@ Ts = TypeVarTuple("Ts")
 
 _log = logging.getLogger("llmorch")
 _tasks: set[asyncio.Task[None]] = set()  # the loop keeps only weak references to its tasks
-_parked: dict[
-    object, tuple[Hashable, AsyncGenerator[None, None]]
-] = {}  # the loop keeps only weak references to its generators
+# By key, the loop and its generator: the loop itself keeps only weak references.
+_parked: dict[object, tuple[Hashable, AsyncGenerator[None, None]]] = {}
 
 
 def backend() -> Literal["asyncio", "trio"]:

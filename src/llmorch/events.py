@@ -109,13 +109,18 @@ class StepStarted(Event):
 
 @dataclass(slots=True)
 class CallStarted(Event):
-    """A request is about to be sent; committed before its first byte. `estimate` is in US dollars."""
+    """A request is about to be sent; committed before its first byte.
+
+    `estimate` is in US dollars. `instructed` says that the output schema was put into the prompt in words, because the
+    model has no structured output of its own.
+    """
 
     step: str
     call: int
     provider: str
     model: str
     estimate: Decimal | None = None
+    instructed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +250,7 @@ class StepCancelled(Event):
     """A step was stopped before it ended."""
 
     step: str
+    reason: str = ""
 
 
 @dataclass(slots=True)

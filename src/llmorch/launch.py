@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 
@@ -69,14 +70,14 @@ class Launcher:
         """
         workflow = action if isinstance(action, Workflow) else one_step(action, given)
         definition, faults = workflow.draft()
-        passed: set[int] = definition.memo.setdefault("passed", set())
-        if not faults and id(self) in passed:
+        passed: WeakSet[Launcher] = definition.memo.setdefault("passed", WeakSet())
+        if not faults and self in passed:
             return definition
         checked = check(definition, self.catalog)
         faults = (*faults, *(fault for fault in checked.faults if fault not in faults))
         if faults:
             raise WorkflowInvalid(faults=faults, workflow=definition.name)
-        passed.add(id(self))
+        passed.add(self)
         return definition
 
     async def begin(

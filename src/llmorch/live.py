@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import anyio
 
@@ -85,11 +84,6 @@ class LiveRun:
         listener = Listener(self.state.run_id, self.store, journal=self.journal, deltas=False)
         _wake.spawn(observe, listener, observer, seen)
         return seen
-
-    async def drive_quietly(self) -> None:
-        """`drive` for a background task: the error waits for whoever asks for the result."""
-        with suppress(Exception):  # kept in `failure`
-            await self.drive()
 
     async def wait(self) -> None:
         """Return when nothing more happens here."""

@@ -29,9 +29,11 @@ def observers_of(hooks: Iterable[object]) -> list[Observer]:
 
 
 def _observer(hook: object) -> Observer | None:
+    if inspect.isclass(hook):
+        raise TypeError(f"a hook is an instance; write {hook.__name__}()")
     method: Any = getattr(hook, "on_event", None)  # Any: an optional method of the port
     if method is None and getattr(hook, "around_call", None) is None:
-        if not callable(hook) or inspect.isclass(hook):
+        if not callable(hook):
             raise TypeError(f"a hook has on_event or around_call, or is a function of one event; {hook!r} is neither")
         method = hook
     if method is None:

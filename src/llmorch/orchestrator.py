@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -113,8 +114,9 @@ class Orchestrator:
         return Run(live.state)
 
     async def _carry_out(self, live: LiveRun) -> None:
-        await live.drive_quietly()
-        if live.failure is None:  # else it is kept for whoever asks for the result
+        with suppress(Exception):  # kept in `failure` for whoever asks for the result
+            await live.drive()
+        if live.failure is None:
             self._queries.live.pop(live.state.run_id, None)
 
     def run_sync(

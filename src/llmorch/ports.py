@@ -46,7 +46,8 @@ class Provider(Protocol):
     """Speaks one vendor's API.
 
     Required are `name`, `capabilities` and `complete`. `models() -> Sequence[str]`, `check(*, detailed=False) ->
-    ProviderStatus` and `aclose()` may be left out: they then give `[]`, a one-token call, and nothing.
+    ProviderStatus` and `aclose()` may be left out: they then give `[]`, a one-token call, and nothing. A provider that
+    bounds each call by `request.timeout` (unset: 600 s) itself says `keeps_time = True`; else the engine does.
     """
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._json import dumps
 from .errors import LLMOrchError
@@ -24,7 +24,9 @@ from .report_view import (
     step_views,
     tokens,
 )
-from .run import Run
+
+if TYPE_CHECKING:
+    from .run import Run
 
 __all__ = ["as_dict", "html", "markdown"]
 

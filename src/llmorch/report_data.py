@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .models.message import Message
 from .models.usage import Usage
 from .models.values import Data
 from .report_view import StepView, output_data, step_views
-from .run import Run
 from .step_result import CallSummary
+
+if TYPE_CHECKING:
+    from .run import Run
 
 __all__ = ["as_dict"]
 

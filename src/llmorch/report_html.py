@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._json import dumps
 from .models.values import Data
 from .report_view import StepView, chain, content_of, output_data, shortened, span, spent, step_views
-from .run import Run
+
+if TYPE_CHECKING:
+    from .run import Run
 
 __all__ = ["html"]
 

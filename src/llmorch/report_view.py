@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .definition.actions import FunctionAction, PayloadAction, WorkflowAction
 from .definition.workflow import WorkflowDef
@@ -16,8 +16,10 @@ from .models.message import Message, Text
 from .models.values import Data, to_data
 from .planner.draw import to_mermaid
 from .planner.ranges import usd
-from .run import Run
 from .step_result import StepResult
+
+if TYPE_CHECKING:
+    from .run import Run
 
 __all__ = [
     "StepView",

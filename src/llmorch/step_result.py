@@ -21,6 +21,7 @@ from .engine.state.step import CallRecord, StepState
 from .engine.steps.output import output_spec
 from .errors import LLMOrchError
 from .events import StepStatus
+from .models.message import Message
 from .models.policy import Default
 from .models.response import Response
 from .models.usage import Usage
@@ -85,9 +86,9 @@ class StepResult:
     def has_default(self) -> bool:
         """It failed, and its policy gives it a value."""
         state = self.state
-        return (
-            state is not None and isinstance(state.on_error, Default) and (state.owner is not None or state.map is None)
-        )
+        if state is None or not isinstance(state.on_error, Default):
+            return False
+        return state.owner is not None or state.step.definition.map is None  # a map's policy is for its items
 
     @property
     def duration(self) -> timedelta | None:
@@ -139,7 +140,7 @@ def step_result(state: StepState | None, path: str, *, run: RunState, frame: Fra
     calls = tuple(_summary(call) for call in state.calls)
     below = _calls_below(state)
     usage = sum((call.usage for call in below if call.usage is not None), Usage())
-    unpriced = any(call.usage is not None and call.cost is None for call in below)
+    unpriced = any(call.is_unknown or (call.usage is not None and call.cost is None) for call in below)
     return StepResult(
         path,
         status=state.status,
@@ -199,7 +200,7 @@ def _response(state: StepState, action: PayloadAction, result: StepResult) -> Re
     return Response(
         value=result.value,
         text=text,
-        messages=tuple(action.payload.render_data(arguments(state))),
+        messages=_as_sent(state, action),
         usage=result.usage,
         cost=result.cost,
         finish_reason=(last.finish_reason if last is not None else None) or "stop",
@@ -209,6 +210,21 @@ def _response(state: StepState, action: PayloadAction, result: StepResult) -> Re
         calls=len(state.calls),
         cached=state.cached,
     )
+
+
+def _as_sent(state: StepState, action: PayloadAction) -> tuple[Message, ...]:
+    """The prompt of the last call, with the schema in words and the repairs it had."""
+    messages = tuple(action.payload.render_data(arguments(state)))
+    if not state.calls:
+        return messages
+    last, output = state.calls[-1], output_spec(action.payload)
+    if last.instructed:
+        messages = output.instructed(messages)
+    for call in state.calls[:-1]:
+        same = (call.provider, call.model) == (last.provider, last.model)
+        if same and call.error is None and call.answer is not None and call.answer.text is not None:
+            messages = output.repaired(messages, call.answer.text, state.path)
+    return messages
 
 
 def _fingerprint(state: StepState) -> str | None:

@@ -216,13 +216,16 @@ class Workflow(Action[T], Generic[T]):
                 )
         _check_options(when, on_error, timeout)
         step_name = name if name is not None else own_name
+        twice = sorted(bindings.keys() & (bind or {}).keys())
+        if twice:
+            raise TypeError(f"step {step_name!r}: {twice[0]!r} is bound twice, by keyword and in bind=; bind it once")
         given = {**bindings, **(bind or {})}
         step = DraftStep(
             name=step_name,
             action=placed,
             bindings={key: as_binding(value, where=f"step {step_name!r}: {key!r}") for key, value in given.items()},
             when=when,
-            after=_names_of(after),
+            after=_as_refs(after),
             on_error=on_error,
             timeout=seconds(timeout),
             on_unknown=on_unknown,
@@ -342,14 +345,13 @@ def _check_options(when: object, on_error: object, timeout: float | timedelta | 
     if on_error not in (None, "fail", "skip") and not isinstance(on_error, Default):
         raise TypeError(f"on_error= takes 'fail', 'skip' or Default(value), not {on_error!r}")
     limit = seconds(timeout)
-    if limit is not None and limit <= 0:
+    if limit is not None and not limit > 0:  # not NaN either
         raise ValueError(f"timeout={limit:g} leaves no time; leave it out for no limit")
 
 
-def _names_of(after: Iterable[Ref[Any] | str]) -> tuple[str, ...]:
-    if isinstance(after, str | Ref):
-        after = (after,)
-    return tuple(step.source if isinstance(step, Ref) else step for step in after)
+def _as_refs(after: Iterable[Ref[Any] | str]) -> tuple[Ref[Any], ...]:
+    steps = (after,) if isinstance(after, str | Ref) else after
+    return tuple(step if isinstance(step, Ref) else Ref(step) for step in steps)
 
 
 def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping[str, Any]:

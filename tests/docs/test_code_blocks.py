@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ DOCTEST = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEP
 
 # Faces over optional packages: their files cannot be imported without them.
 NEEDS_EXTRA = ("cli/", "server/", "mcp/", "distributed/")
+
+
+@pytest.fixture(autouse=True)
+def _default_options() -> Iterator[None]:
+    """Pages and examples set the default orchestrator's options; each begins without any."""
+    llmorch.configure()
+    yield
+    llmorch.configure()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
@@ -89,9 +98,18 @@ def test_a_failing_block_names_the_line_of_its_page() -> None:
     assert (last.filename, last.lineno) == ("page.md", 5)
 
 
+def test_what_a_block_prints_is_what_the_page_shows() -> None:
+    page = '```python\nprint("a b", 17)\n```\n\n```text title="Output"\na b ...\n```\n'
+    run_blocks(python_blocks(page), Path("page.md"))
+    with pytest.raises(AssertionError, match=r"page.md:2 prints\na b 17\n\nbut the page shows\nb a"):
+        run_blocks(python_blocks(page.replace("a b ...", "b a")), Path("page.md"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('```text title="Output"\nx\n```\n', "line 1: this output follows no Python block"),
+        ('```python\nx\n```\nwords\n```text title="Output"\nx\n```\n', "line 5: this output follows no Python block"),
         ("```python no-run\nx\n```\n", "line 1: write the reason above it"),
         ("<!-- no-run: -->\n```python no-run\nx\n```\n", "line 2: write the reason above it"),
         ("```python\nx\n", "line 1: this fence is never closed"),

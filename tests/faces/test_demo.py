@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import llmorch
+from llmorch.__main__ import main
 from llmorch.demo import Section, count_words, reading_guide, split_sections
 from llmorch.event_lines import from_line
 from llmorch.events import CallFinished, MapExpanded, RunFinished, RunStarted
@@ -161,19 +162,31 @@ def test_a_one_word_text_is_enough(tmp_path: Path) -> None:
         (b"A text.", ("given", "--model", "opnai:x"), "did you mean 'openai'?"),
         (b"A text.", ("given", "--model", "gpt-5"), "'gpt-5' is no model id; write 'provider:model'"),
         (b"A text.", ("given", "--model", "openai:gpt-5-mini"), "needs a key: set OPENAI_API_KEY"),
-        (b"A text.", ("given", "--model", "offline:sumary"), "did you mean 'summary'?"),
+        (b"A text.", ("given", "--model", "offline:summry"), "did you mean 'summary'?"),
         (b"A text.", ("given", "--out", "given"), "the folder given cannot be made (File exists); name another one"),
     ],
 )
-def test_a_mistake_is_answered_with_what_to_do_and_no_traceback(
-    content: bytes | None, arguments: tuple[str, ...], message: str, tmp_path: Path
+def test_a_mistake_is_answered_with_what_to_do(
+    content: bytes | None,
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if content is not None:
         (tmp_path / "given").write_bytes(content)
-    done = llmorch_in(tmp_path, "demo", *arguments)
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", *arguments]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_mistake_shows_no_traceback(tmp_path: Path) -> None:
+    done = llmorch_in(tmp_path, "demo", "missing.txt")
     assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("llmorch demo: missing.txt cannot be read")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_model_of_the_environment_is_used(tmp_path: Path) -> None:

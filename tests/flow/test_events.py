@@ -153,9 +153,10 @@ async def test_a_reconnect_gives_what_came_after_and_nothing_of_ended_steps() ->
     async with stage({"a": "AAA", "b": Reply("BBB", 5)}) as s:
         handle = await s.orch.start(wf)
         again: list[Event] = []
+        from_the_start = handle.events()
 
         async def watch() -> None:
-            async for _ in handle.events():
+            async for _ in from_the_start:
                 pass
 
         async def reconnect() -> None:

@@ -146,6 +146,8 @@ class _Path:
         return _Path((*object.__getattribute__(self, "_steps"), name))
 
     def __getitem__(self, part: str | int) -> _Path:
+        if not isinstance(part, str | int) or isinstance(part, bool):
+            self._refuse()
         return _Path((*object.__getattribute__(self, "_steps"), part))
 
     def _refuse(self, *_: object) -> NoReturn:

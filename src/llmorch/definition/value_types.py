@@ -34,7 +34,7 @@ def step_type(step: StepDef) -> Any:
     inner = action_type(step.action)
     if inner is None:
         return None
-    if isinstance(step.on_error, Default):
+    if isinstance(step.on_error, Default) and inner is not Any:
         inner = Annotated[inner | Any, _first_that_fits]  # a default need not be of the type
     return inner if step.map is None else types.GenericAlias(list, (inner,))
 

@@ -30,7 +30,7 @@ class DraftStep:
     action: ActionDef
     bindings: dict[str, Binding]
     when: str | Ref[Any] | None = None
-    after: tuple[str, ...] = ()
+    after: tuple[Ref[Any], ...] = ()
     on_error: Literal["fail", "skip"] | Default | None = None
     timeout: float | None = None
     on_unknown: Literal["retry", "fail"] = "retry"
@@ -118,14 +118,14 @@ class _Wiring:
             self._check_given(step, bindings, condition)
         if step.map is not None:
             self._check_map(step)
-        for name in step.after:
-            self._check_known(name, f"Step {step.name!r} comes after")
+        for ref in step.after:
+            self._check_refs(ref, f"Step {step.name!r}: after")
         return StepDef(
             step.name,
             step.action,
             bindings,
             condition,
-            step.after,
+            tuple(ref.source for ref in step.after),
             step.on_error,
             step.timeout,
             step.on_unknown,

@@ -92,6 +92,9 @@ class Executor:
         elif not self._done:  # the group was cancelled from inside: by cancel(), the run's timeout, or a fatal failure
             await self._close(cancelled=self._cancelled)
         await self.journal.flush()
+        self._group = None
+        del self._stepper, self._timers
+        self.services.rest = _clock.sleep
 
     def leave(self) -> None:
         """Start nothing more; return from `run` when what is in flight has ended, leaving the run as it is."""

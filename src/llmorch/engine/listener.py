@@ -12,7 +12,7 @@ from typing import Self
 
 import anyio
 
-from ..events import CallFinished, Event, RunFinished, StepDelta, StepFailed, StepSucceeded
+from ..events import CallFinished, Event, RunFinished, StepCancelled, StepDelta, StepFailed, StepSucceeded
 from ..ports import RunStore
 from .journal import Journal
 
@@ -113,7 +113,7 @@ class Listener:
             return page
         mixed: list[Event] = []
         for event in page:
-            if isinstance(event, CallFinished | StepSucceeded | StepFailed):
+            if isinstance(event, CallFinished | StepSucceeded | StepFailed | StepCancelled):
                 delta = self._growing.get(event.step)
                 if delta is not None and (not isinstance(event, CallFinished) or delta.call <= event.call):
                     mixed.append(self._growing.pop(event.step))

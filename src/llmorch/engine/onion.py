@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import anyio
 
 from .._clock import now_us
 from ..errors import EmptyResponse, LLMOrchError, OutputInvalid, ProviderUnavailable, TimedOut
-from ..events import Answer, CallFinished, CallStarted, Warned
+from ..events import Answer, CallFinished, CallStarted, StepSucceeded, Warned
 from ..models.failure import failure_of
 from ..models.message import Message
 from ..models.payload import Payload
@@ -22,7 +23,7 @@ from ..models.usage import Usage
 from ..models.values import Data
 from ..planner.catalog import ResolvedModel
 from ..policies.fallback import falling_back
-from ..policies.retry import retrying
+from ..policies.retry import retried
 from ..ports import Call, OnDelta, Proceed, Provider, ProviderRequest, ProviderResponse
 from .journal import Journal
 from .services import Services
@@ -57,11 +58,10 @@ class CallPath:
         self.services = services
         self._finished: CallFinished | None = None
 
-    async def reply(self, messages: Sequence[Message]) -> Reply:
-        """Ask until there is an answer that satisfies the payload.
+    async def carry(self, messages: Sequence[Message]) -> None:
+        """Ask until there is an answer that satisfies the payload, and record it.
 
-        The last call's `CallFinished` is appended without a wait before the caller's `StepSucceeded`, so that both are
-        one unit.
+        The last call's `CallFinished` is appended without a wait before `StepSucceeded`, so that both are one unit.
 
         Raises:
             LLMOrchError: No model gave one.
@@ -76,9 +76,9 @@ class CallPath:
                 reply = await falling_back(lambda model: self._checked(model, prompt), models, warn=self._warn)
             if self._finished is not None and reply.value == reply.text and self._finished.answer is not None:
                 self._finished.answer = replace(self._finished.answer, text=None)  # a value is written once
-            return reply
         finally:
             self._record()
+        self.journal.append(StepSucceeded(self.state.path, reply.value))
 
     async def _checked(self, model: str | None, prompt: tuple[Message, ...]) -> Reply:
         """Ask one model; send an answer that fails the output type back with the error."""
@@ -126,8 +126,17 @@ class CallPath:
             step=self.state.path,
         )
         provider = self.services.models.provider(model.provider)
-        ask: Callable[[], Awaitable[ProviderResponse]] = lambda: self._hooked(request, model, provider)  # noqa: E731  # typed
-        return await retrying(ask, self.payload.retry or self.services.retry, pause=self._pause)
+        attempt = self._hooked if self.services.around else self._sent
+        try:
+            return await attempt(request, model, provider)  # the usual case pays nothing for the policy
+        except Exception as error:  # whatever it is, the policy decides
+            first = error
+        return await retried(
+            partial(attempt, request, model, provider),
+            self.payload.retry or self.services.retry,
+            first,
+            pause=self._pause,
+        )
 
     def _settings(self, model: ResolvedModel) -> Settings:
         """What is set, less what a fallback model does not take (the plan has seen to the first one)."""
@@ -143,8 +152,6 @@ class CallPath:
     async def _hooked(self, request: ProviderRequest, model: ResolvedModel, provider: Provider) -> ProviderResponse:
         """One try through the hooks."""
         self._record()
-        if not self.services.around:
-            return await self._sent(request, model, provider)
 
         async def innermost(call: Call) -> ProviderResponse:
             return await self._sent(call.request, model, provider)
@@ -160,13 +167,23 @@ class CallPath:
         self._record()
         journal, path = self.journal, self.state.path
         number = len(self.state.calls) + 1
-        await journal.durable(journal.append(CallStarted(path, number, model.provider, model.model)))
+        started = CallStarted(
+            path,
+            number,
+            model.provider,
+            model.model,
+            instructed=not self.output.is_text and request.output_schema is None,
+        )
+        await journal.durable(journal.append(started))
         on_delta: OnDelta | None = None
         if journal.delta_watchers and model.capabilities.streaming:
             on_delta = lambda text: journal.delta(path, number, text)  # noqa: E731  # a closure over three names
         self._finished = CallFinished(path, number)
         try:
-            response = await self._bounded(request, provider, on_delta)
+            if getattr(provider, "keeps_time", False):  # it bounds the call itself; a second scope would cost 9 us
+                response = await provider.complete(request, on_delta=on_delta)
+            else:
+                response = await self._bounded(request, provider, on_delta)
         except Exception as error:  # recorded, then raised for the policies outside to decide
             known = self._failed(error, model)
             if known is error:

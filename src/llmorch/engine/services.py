@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -17,6 +17,9 @@ from ..ports import Call, Proceed, Provider, ProviderResponse
 from .places import Places
 
 __all__ = ["AroundCall", "Models", "Services"]
+
+
+_RETRY = Retry()  # a pydantic value: made once, not for each run
 
 
 class AroundCall(Protocol):
@@ -61,5 +64,5 @@ class Services:
     threads: Callable[[], CapacityLimiter]
     deps: Any = None  # Any: the application's own object
     around: Sequence[AroundCall] = ()
-    retry: Retry = field(default_factory=Retry)
+    retry: Retry = _RETRY
     rest: Callable[[float], Awaitable[None]] = _clock.sleep

@@ -168,7 +168,7 @@ class Stepper:
         state.scope = None
         if scope.cancelled_caught and state.finished_us is None:
             if state.stopped is not None:
-                self.journal.append(StepCancelled(state.path))
+                self.journal.append(StepCancelled(state.path, state.stopped or ""))
             else:
                 self.fail(state, _too_long(state))
 
@@ -225,7 +225,7 @@ class Stepper:
         if state.overdue:
             self.fail(state, _too_long(state))
         elif state.stopped is not None:
-            self.journal.append(StepCancelled(state.path))
+            self.journal.append(StepCancelled(state.path, state.stopped or ""))
         elif failure is not None:
             self.journal.append(StepFailed(state.path, failure))
         elif ending == "skipped":
@@ -246,7 +246,7 @@ class Stepper:
         """Cancel one step. Leaves record that when they are out, containers when all inside are."""
         if state.status == "pending":
             state.stopped = reason
-            self.journal.append(StepCancelled(state.path))
+            self.journal.append(StepCancelled(state.path, state.stopped or ""))
             return
         for inner in (*in_flight(self.state.steps.values(), below=state), state):
             inner.stopped = inner.stopped or reason

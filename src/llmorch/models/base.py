@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Annotated, TypeVar
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from .values import FrozenDict, freeze, to_data
 
-__all__ = ["FrozenData", "Seconds", "Value", "positional"]
+__all__ = ["FrozenData", "Seconds", "Value", "positional", "several"]
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -39,6 +39,13 @@ FrozenData = Annotated[
     FrozenDict[str, object],
     BeforeValidator(lambda given: freeze(to_data(given, where="mapping")) if isinstance(given, dict) else given),
 ]
+
+
+def several(given: object) -> object:
+    """What was given as a tuple; a bare text, whose letters would be taken, is refused."""
+    if isinstance(given, str):
+        raise ValueError(f"takes several: write [{given!r}]")
+    return tuple(given) if isinstance(given, Iterable) else given
 
 
 def _positive(span: float | timedelta | None) -> float | timedelta | None:

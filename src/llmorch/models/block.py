@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from .._json import sha256
 from ..errors import TemplateError
 from ..templates import Template, compile_template
-from .base import FrozenData, Value, positional
+from .base import FrozenData, Value, positional, several
 from .message import Role
 from .values import Data, FrozenDict, to_data
 
@@ -63,11 +63,16 @@ class Block(Value):
             name=name,
             text=text,
             role=role,
-            tags=tuple(tags),
+            tags=tags,
             folder=folder,
             defaults=dict(defaults),
             description=description,
         )
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _several(cls, given: object) -> object:
+        return several(given)
 
     @field_validator("text")
     @classmethod
@@ -89,7 +94,7 @@ class Block(Value):
         from .front_matter import split
 
         file = Path(path)
-        fields, text = split(file.read_text(encoding="utf-8"), source=str(file))
+        fields, text = split(file.read_text(encoding="utf-8-sig"), source=str(file))
         unknown = sorted(set(fields) - (set(cls.model_fields) - {"text"}))
         if unknown:
             raise ValueError(

@@ -15,7 +15,7 @@ from .. import door
 from .._clock import seconds
 from ..schema import check_type, json_schema
 from .action import Action
-from .base import FrozenData, Seconds, Value, positional
+from .base import FrozenData, Seconds, Value, positional, several
 from .block import Block
 from .message import Message
 from .policy import Retry
@@ -157,9 +157,7 @@ class Payload(Value, Action[T], Generic[T]):
     @field_validator("stop", "fallback", "tags", mode="before")
     @classmethod
     def _no_bare_text(cls, given: object) -> object:
-        if isinstance(given, str):
-            raise ValueError(f"takes several: write [{given!r}]")
-        return tuple(given) if isinstance(given, Iterable) else given
+        return several(given)
 
     @cached_property
     def settings(self) -> Settings:
@@ -194,7 +192,7 @@ class Payload(Value, Action[T], Generic[T]):
     def render_data(self, values: Mapping[str, Data]) -> list[Message]:
         """The same for values that are data already."""
         messages = [
-            Message(role, "\n\n".join(block.render_data(values) for block in blocks))
+            Message.plain(role, "\n\n".join(block.render_data(values) for block in blocks))
             for role, blocks in groupby(self.blocks, key=lambda block: block.role)
         ]
         return [*messages[:-1], *self.history, *messages[-1:]]

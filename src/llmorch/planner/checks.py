@@ -8,7 +8,7 @@ from typing import Any, Final, assert_never
 
 from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
 from ..definition.node import Binding, Each, Filled, FirstOf, Literal, Optional, Ref, refs_in
-from ..definition.workflow import StepDef, WorkflowDef, plain_name
+from ..definition.workflow import StepDef, WorkflowDef
 from ..errors import TemplateError
 from ..models.payload import Payload
 from ..schema import missing_field
@@ -163,7 +163,7 @@ class _Checking:
         for name, binding in step.bindings.items():
             schema = schema_of(binding, known)
             if schema is not None:
-                roots[name] = roots[plain_name(name)] = schema
+                roots[name] = schema
         if roots:
             for block in payload.blocks:
                 if not roots.keys().isdisjoint(block.variables):

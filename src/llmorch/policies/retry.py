@@ -12,7 +12,7 @@ from ..models.policy import Retry
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-__all__ = ["Pause", "is_retryable", "retrying"]
+__all__ = ["Pause", "is_retryable", "retried", "retrying"]
 
 T = TypeVar("T")
 Pause = Callable[[BaseException, float], Awaitable[None]]
@@ -63,6 +63,18 @@ async def retrying(
         return await attempt()  # the usual case pays nothing for the machinery below
     except Exception as error:  # whatever it is, the policy decides
         first = error
+    return await retried(attempt, policy, first, pause=pause, may_pass=may_pass)
+
+
+async def retried(
+    attempt: Callable[[], Awaitable[T]],
+    policy: Retry,
+    first: Exception,
+    *,
+    pause: Pause,
+    may_pass: Callable[[BaseException, int, Retry], bool] | None = None,
+) -> T:
+    """`retrying` for a caller whose own first attempt has failed with `first`."""
     decide = may_pass or (lambda error, number, given: is_retryable(error, attempt=number, policy=given))
     if policy.attempts == 1 or not decide(first, 1, policy):
         raise first

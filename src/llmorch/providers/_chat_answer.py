@@ -18,7 +18,7 @@ from ..requests import ProviderResponse
 from ._chat_schema import WRAPPED
 from ._classify import Origin, classified, complaint_in, shorten
 from ._http import Progress
-from ._loose_json import is_list, is_object, mended, parse, usage_of
+from ._loose_json import is_list, is_object, mended, parse, usage_of, written
 from ._sse import EventSplitter, LineTooLong
 
 __all__ = ["StreamReader", "read_answer"]
@@ -88,16 +88,16 @@ def _response(
         )
     told = _REASONS.get(reason, "other") if isinstance(reason, str) else "other"
     model = parsed.get("model")
-    raw: dict[str, Any] = {"finish_reason": reason if isinstance(reason, str) else None}
+    raw: dict[str, Any] = {"finish_reason": mended(reason) if isinstance(reason, str) else None}
     for name in ("id", "system_fingerprint", "service_tier"):
         if isinstance(parsed.get(name), str):
-            raw[name] = parsed[name]
+            raw[name] = mended(parsed[name])
     return ProviderResponse(
         text=_unwrapped(text) if wrapped else text,
         tool_calls=calls,
         usage=usage,
         finish_reason="tool_calls" if calls and told in ("stop", "other") else told,
-        model=model if isinstance(model, str) and model else origin.model,
+        model=mended(model) if isinstance(model, str) and model else origin.model,
         raw=raw,
     )
 
@@ -153,9 +153,7 @@ def _tool_call(given: Any, index: int) -> ToolCall | None:  # Any: as above
 
 
 def _arguments(given: Any) -> str:  # Any: as above
-    if isinstance(given, str):
-        return given
-    return _json.dumps(given) if given is not None else ""
+    return written(given) if given is not None else ""
 
 
 class _OpenCall:

@@ -23,7 +23,7 @@ from ..errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from ._loose_json import is_object
+from ._loose_json import is_object, mended, written
 from ._retry_after import retry_after
 
 __all__ = ["Complaint", "Origin", "complaint_in", "error_for", "shorten"]
@@ -89,24 +89,20 @@ def complaint_in(parsed: Any) -> Complaint | None:  # Any: whatever JSON a serve
     if not error:
         return None
     if not is_object(error):
-        return Complaint(text=_text_of(error))
+        return Complaint(text=written(error))
     code = error.get("code")
     number = code if isinstance(code, int) and not isinstance(code, bool) else error.get("status")
     return Complaint(
-        text=_text_of(error.get("message") or error.get("detail") or error),
+        text=written(error.get("message") or error.get("detail") or error),
         code=code if isinstance(code, str) else "",
         kind=str(error.get("type") or ""),
         status=number if isinstance(number, int) and 400 <= number <= 599 else None,
     )
 
 
-def _text_of(given: Any) -> str:  # Any: as above
-    return given if isinstance(given, str) else _json.dumps(given)
-
-
 def shorten(text: str) -> str:
     """A server's text as an error may show it: without secrets, in one line, at most 500 characters."""
-    line = " ".join(redact(text).split())
+    line = " ".join(redact(mended(text)).split())
     return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}..."
 
 

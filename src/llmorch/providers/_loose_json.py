@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from ..models.usage import Usage
 
-__all__ = ["is_list", "is_object", "mended", "parse", "usage_of"]
+__all__ = ["is_list", "is_object", "mended", "parse", "usage_of", "written"]
 
 _MAX_DEPTH = 100
 _MAX_TOKENS = 10**10
@@ -79,6 +79,11 @@ def mended(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def written(value: Any) -> str:  # Any: as above
+    """Text as it is, anything else as JSON again, NaN and all."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def usage_of(given: Any) -> Usage | None:  # Any: whatever JSON a server sent

@@ -60,6 +60,8 @@ class OpenAI:
         ['frequency_penalty', 'presence_penalty', 'temperature', 'top_p']
     """
 
+    keeps_time = True
+
     def __init__(
         self,
         *,

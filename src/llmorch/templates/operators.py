@@ -62,7 +62,7 @@ def _on_numbers(sign: str, left: int | float, right: int | float) -> int | float
         raise TemplateError(f"{sign!r} divides by zero; test the divisor with {{% if %}} first") from None
     except OverflowError:
         result = math.inf
-    if isinstance(result, complex) or not math.isfinite(result):
+    if isinstance(result, complex) or (isinstance(result, float) and not math.isfinite(result)):
         raise TemplateError(f"{sign!r} gives no finite number here; use smaller numbers")
     return cast("int | float", result)
 

@@ -326,6 +326,14 @@ def test_a_template_binding_reads_steps_and_inputs_by_their_template_names() -> 
     assert to_document(definition)["steps"][1]["bind"] == {"x": {"template": "<{{ first_draft }} {{ tone }}>"}}
 
 
+def test_a_template_binding_beside_a_nested_workflow_reads_the_outer_names() -> None:
+    inner = doc_of(asking("inside", "{{ text }}"), inputs={"text": {}})
+    document = doc_of(
+        {"name": "sub", "workflow": inner, "bind": {"text": {"template": "{{ tone }}"}}}, inputs={"tone": {}}
+    )
+    assert from_document(document).step("sub").bindings["text"] == Filled("{{ tone }}", (("tone", Ref("tone")),))
+
+
 # Types ---------------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from llmorch.definition.actions import PayloadAction
+from llmorch.definition.functions import function_action
 from llmorch.definition.node import Ref, each, first_n, first_of, optional
 from llmorch.definition.wiring import Draft, DraftStep, wire
 from llmorch.models.message import Message
@@ -246,6 +247,22 @@ def test_limits_that_leave_nothing_are_faults() -> None:
     step = DraftStep("a", PayloadAction(ask("a")), {}, timeout=0)
     definition, _ = wire(Draft("w", None, steps=[step]))
     only(check(definition, None).faults, "Step 'a' has timeout=0")
+
+
+def test_limits_of_functions_without_types_are_checked_too() -> None:
+    async def work():  # type: ignore[no-untyped-def]  # that is the point
+        return 1
+
+    step = DraftStep("a", function_action(work), {}, timeout=-1)
+    definition, _ = wire(Draft("w", None, steps=[step]))
+    only(check(definition, None).faults, "Step 'a' has timeout=-1")
+
+
+def test_first_of_different_types_may_be_read_as_either() -> None:
+    wf = Workflow("w", on_error="skip")
+    one, two = wf.add(ask("one", output=Facts)), wf.add(ask("two", output=dict[str, str]))
+    wf.add(ask("end", "{{ x.anything }}"), x=first_of(one, two))
+    assert faults(wf) == ()
 
 
 def test_everything_is_found_at_once() -> None:

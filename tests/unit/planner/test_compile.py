@@ -99,6 +99,15 @@ def test_only_steps_that_nothing_else_needs_are_expendable() -> None:
     assert [step.name for step in made.steps if step.cancellable] == ["a", "b"]
 
 
+def test_a_step_that_two_selections_may_take_is_not_expendable() -> None:
+    wf = Workflow("w", on_error="skip")
+    a, b = wf.add(ask("a")), wf.add(ask("b"))
+    wf.add(ask("one", "{{ x }}"), x=first_n([a, b], 1, cancel_rest=True))
+    wf.add(ask("two", "{{ x }}"), x=first_of(b, a))
+    wf.returns([Ref("one"), Ref("two")])
+    assert compiled(wf.freeze()).selections[0].expendable == []
+
+
 def test_without_cancel_rest_nothing_is_expendable() -> None:
     wf = Workflow("w", on_error="skip")
     nodes = [wf.add(ask(name)) for name in ("a", "b")]

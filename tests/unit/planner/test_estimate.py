@@ -195,6 +195,18 @@ def test_repairs_of_structured_answers_are_billed_in_the_highest_figure_only() -
     assert two.tokens.high > 3 * none.tokens.high  # three answers, and the later prompts hold the earlier ones
 
 
+def test_only_one_answer_in_text_is_billed_however_many_fallbacks_there_are() -> None:
+    one, many = (estimated(Workflow.of(ask("a", "x", fallback=["a:m"] * n), name="w")).tokens for n in (0, 3))
+    assert one == many
+
+
+def test_a_map_over_an_empty_list_costs_nothing_even_without_a_price() -> None:
+    wf = Workflow("w")
+    wf.map(ask("a", "{{ x }}"), x=each(wf.input("rows", list[str])))
+    assert estimated(wf, {"rows": []}, catalog=shelf("a:m")).cost == Range(Decimal(0), Decimal(0), Decimal(0))
+    assert estimated(wf, {"rows": ["x"]}, catalog=shelf("a:m")).cost is None
+
+
 def test_a_workflow_with_a_cycle_still_has_an_estimate() -> None:
     wf = Workflow("w").returns(Ref("a"))
     wf.add(ask("a", "{{ b }}"))

@@ -96,14 +96,14 @@ def test_a_missing_key_is_named_with_what_there_is() -> None:
         ),
         ("{{ range(3) }}", "range(...) is not allowed: nothing can be called"),
         ("{% include 'x' %}", "{% include %} is not allowed: a template is one text"),
-        ("{% do x %}", "Encountered unknown tag 'do'."),
+        ("{% do x %}", "Encountered unknown tag 'do'; "),
         ("{{ a b }}", "braces that are text stand between {% raw %} and {% endraw %}"),
         ("{{ a.s < 1 }}", "text and a number have no order"),
         ("{{ a.s + 1 }}", "'+' works on numbers, not on text and a number; join with ~"),
         ("{{ a.s * 3 }}", "'*' works on numbers"),
         ("{{ a.s % 3 }}", "'%' works on numbers"),
         ("{{ 9 ** 99999999 }}", "'**' would make a number of more than 4096 bits; use smaller numbers"),
-        ("{{ 2 ** 4000 * 2 ** 4000 }}", "'*' would make a number of more than 4096 bits"),
+        ("{{ 2 ** 2000 * 2 ** 2000 * 2 ** 2000 }}", "'*' would make a number of more than 4096 bits"),
         ("{{ a.b / 0 }}", "'/' divides by zero"),
         ("{% for i in a.b %}{% endfor %}", "{% for %} takes a list, not a number"),
         ("{{ 1 in a.b }}", "'in' cannot look for a number in a number"),
@@ -171,6 +171,7 @@ def test_blocks_can_be_set_and_filtered() -> None:
 
 def test_operators_work_on_data() -> None:
     assert render("{{ 7 // 2 }} {{ 2 ** 10 }} {{ 7 % 4 }} {{ -x }}", x=3) == "3 1024 3 -3"
+    assert render("{{ 2 ** 1500 * x }}", x=3) == str(2**1500 * 3)
     assert render("{{ 1 < x <= 3 }} {{ 'b' in 'abc' }} {{ x not in [1] }}", x=3) == "true true true"
     assert render("{{ [1] + (2, 3) }} {{ 'a' + 'b' }} {{ 1 ~ none }}") == "[1, 2, 3] ab 1null"
     assert render("{{ a[1:3] }} {{ a[::-1] }} {{ b[:2] }}", a="abcd", b=[1, 2, 3]) == "bc dcba [1, 2]"

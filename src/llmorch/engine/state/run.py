@@ -178,7 +178,9 @@ class RunState:
         items.next += 1
 
     def _call_started(self, event: CallStarted) -> None:
-        record = CallRecord(event.call, event.provider, event.model, event.at_us, event.estimate)
+        record = CallRecord(
+            event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
+        )
         self.at(event.step).calls.append(record)
 
     def _call_finished(self, event: CallFinished) -> None:
@@ -189,6 +191,8 @@ class RunState:
         record.error = event.error
         record.finish_reason = event.finish_reason
         record.answer = event.answer
+        if record.is_unknown:
+            self.unpriced_calls += 1
         if event.usage is not None:
             self.usage = self.usage + event.usage
             if event.cost is None:
@@ -239,12 +243,14 @@ class RunState:
 
     def _step_cancelled(self, event: StepCancelled) -> None:
         state = self.at(event.step)
-        state.reason = state.stopped or "cancelled"
+        state.reason = event.reason or "cancelled"
         shut(state)
         self._end(state, event, "cancelled", SKIPPED)
 
     def _end(self, state: StepState, event: Event, status: Any, content: Data | Mark) -> None:
         started = state.status == "running"
+        if state.calls and state.calls[-1].finished_us is None:
+            self.unpriced_calls += 1  # it was sent, and nobody knows what it cost
         state.status = status
         state.finished_us = event.at_us
         if state.owner is not None:

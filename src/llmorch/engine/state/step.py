@@ -43,6 +43,14 @@ class CallRecord:
     error: Failure | None = None
     finish_reason: str | None = None
     answer: Answer | None = None
+    instructed: bool = False
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it may have been billed and nobody knows how much: no end, or cut before the answer was whole."""
+        if self.finished_us is None:
+            return True
+        return self.usage is None and self.error is not None and self.error.type in ("TimedOut", "StreamTruncated")
 
 
 @dataclass(slots=True)

@@ -68,6 +68,14 @@ class OutputSpec:
             return (Message("system", f"{head.text}\n\n{text}"), *messages[1:])
         return (Message("system", text), *messages)
 
+    def repaired(self, messages: tuple[Message, ...], text: str, path: str) -> tuple[Message, ...]:
+        """The prompt after an answer that did not fit, as `repair` worded it then."""
+        try:
+            self.read(text, path)
+        except OutputInvalid as error:
+            return self.repair(messages, text, error)
+        return messages
+
     def repair(self, messages: tuple[Message, ...], text: str, error: OutputInvalid) -> tuple[Message, ...]:
         """The prompt, the answer that did not fit, and why it did not."""
         wish = f"{error.message}\nAnswer again with JSON only, satisfying this JSON schema:\n{_json.dumps(self.schema)}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any
 
-from ...events import StepSucceeded
 from ...models.payload import Payload
 from ..journal import Journal
 from ..onion import CallPath
@@ -15,9 +15,9 @@ from .output import output_spec
 __all__ = ["run_payload"]
 
 
-async def run_payload(
+def run_payload(
     state: StepState, payload: Payload[Any], args: dict[str, Any], *, journal: Journal, services: Services
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Render, ask, read, and record the value together with the end of its call.
 
     Raises:
@@ -25,5 +25,4 @@ async def run_payload(
     """
     messages = payload.render_data(args)
     path = CallPath(payload, output_spec(payload), state, journal=journal, services=services)
-    reply = await path.reply(messages)
-    journal.append(StepSucceeded(state.path, reply.value))
+    return path.carry(messages)

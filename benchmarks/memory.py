@@ -27,6 +27,7 @@ class _Waiting:
     """A provider whose answers come when they are let go."""
 
     name = "waiting"
+    keeps_time = True  # as our own providers do
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()

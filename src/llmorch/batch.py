@@ -56,7 +56,11 @@ class Batch(Generic[T]):
             if not self._tasks:
                 raise StopAsyncIteration
             self._news = anyio.Event()
-            await self._news.wait()
+            try:
+                await self._news.wait()
+            except anyio.get_cancelled_exc_class():  # nobody will read what is in flight
+                await self.aclose()
+                raise
 
     def _fill(self) -> None:
         while self._more and len(self._tasks) < self._concurrency:

@@ -99,6 +99,7 @@ def count_words(text: str, sections: list[Section]) -> str:
 
 @step(pure=True)
 def write_guide(
+    *,
     title: str,
     size: str,
     abstract: str,

@@ -224,6 +224,7 @@ class ProviderError(LLMOrchError):
         provider: Name of the provider.
         model: The model asked for, without the provider's name.
         status: HTTP status of the answer, where there was one.
+        retry_after: Seconds to wait before the next try, where the provider said.
         first: The first error of the call when it was retried, else None.
     """
 
@@ -240,6 +241,7 @@ class ProviderError(LLMOrchError):
         self.provider = provider
         self.model = model
         self.status = status
+        self.retry_after: float | None = None
         self.first: BaseException | None = None
 
 
@@ -251,7 +253,6 @@ class RateLimited(ProviderError):
     """The provider asked to come back later (429).
 
     Attributes:
-        retry_after: Seconds to wait, where the provider said.
         spend_limit: True when money or quota ran out, which waiting does not mend.
     """
 

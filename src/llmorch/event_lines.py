@@ -69,8 +69,8 @@ def from_line(text: str) -> Event:
     kind = _EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ValueError(f"there is no event {name!r}; known are {', '.join(sorted(_EVENTS))}")
-    if "at" not in line:
-        raise ValueError(f"{kind.__name__} has no field 'at'; it says when the event happened")
+    if "at" not in line or "at_us" in line:
+        raise ValueError(f"{kind.__name__} has no field 'at', which says when the event happened, or also 'at_us'")
     line["at_us"] = _moment(line.pop("at"), f"{kind.__name__}.at")
     return cast("Event", _record(kind, line, kind.__name__))
 

@@ -100,6 +100,8 @@ class Launcher:
         if isinstance(tags, str):
             raise TypeError(f"tags takes several: write [{tags!r}]")
         tags = tuple(tags)
+        if not all(isinstance(tag, str) for tag in tags):
+            raise TypeError(f"tags are words, not {tags!r}")
         definition = self.checked(action, {*(values or ()), *inputs})
         options = {"timeout": timeout, "tags": tags or None, "metadata": metadata}
         prepared = prepare_inputs(definition, values, keywords=inputs, options=options)

@@ -225,7 +225,7 @@ class Workflow(Action[T], Generic[T]):
             action=placed,
             bindings={key: as_binding(value, where=f"step {step_name!r}: {key!r}") for key, value in given.items()},
             when=when,
-            after=_as_refs(after),
+            after=(after,) if isinstance(after, str | Ref) else tuple(after),
             on_error=on_error,
             timeout=seconds(timeout),
             on_unknown=on_unknown,
@@ -347,11 +347,6 @@ def _check_options(when: object, on_error: object, timeout: float | timedelta | 
     limit = seconds(timeout)
     if limit is not None and not limit > 0:  # not NaN either
         raise ValueError(f"timeout={limit:g} leaves no time; leave it out for no limit")
-
-
-def _as_refs(after: Iterable[Ref[Any] | str]) -> tuple[Ref[Any], ...]:
-    steps = (after,) if isinstance(after, str | Ref) else after
-    return tuple(step if isinstance(step, Ref) else Ref(step) for step in steps)
 
 
 def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping[str, Any]:

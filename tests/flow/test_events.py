@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -71,7 +72,7 @@ async def test_the_log_of_a_call_is_in_order_and_numbered_without_gaps() -> None
             "RunFinished",
         ]  # fmt: skip
         assert {event.run_id for event in seen} == {events.run.id}
-        assert all(earlier.at_us <= later.at_us for earlier, later in zip(committed, committed[1:], strict=False))
+        assert all(earlier.at_us <= later.at_us for earlier, later in pairwise(committed))
         assert committed == list(await s.log(events.run))
 
 

@@ -313,6 +313,7 @@ async def test_a_run_cancelled_from_outside_is_recorded_as_cancelled() -> None:
 
 async def test_a_step_can_cancel_its_own_run() -> None:
     async with stage() as s:
+
         async def suicidal() -> None:
             (summary,) = await s.orch.runs(status="running")
             await s.orch.attach(summary.id).cancel()
@@ -353,7 +354,9 @@ async def test_no_task_is_left_behind(ending: str) -> None:
         wf.add(fails)
     wf.returns([Node(name) for name in ("inner", "p", "m")])
     seen: list[object] = []
-    async with stage({"p": ProviderUnavailable("x") if ending == "failure" else Reply("P", 1)}, hooks=[seen.append]) as s:
+    async with stage(
+        {"p": ProviderUnavailable("x") if ending == "failure" else Reply("P", 1)}, hooks=[seen.append]
+    ) as s:
         before = tasks_alive()
         if ending in ("success", "failure"):
             await s.orch.run(wf)

@@ -1,11 +1,11 @@
-"""The run as people read it, handles, lists, batches, and the orchestrator's life."""
+"""The run as people read it, handles and lists."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -23,7 +23,6 @@ from llmorch import (
     Payload,
     ProviderUnavailable,
     Retry,
-    Run,
     RunFailed,
     RunNotFinished,
     RunNotFound,
@@ -31,13 +30,11 @@ from llmorch import (
     StepNotRun,
     Workflow,
     WorkflowInvalid,
-    WrongLoop,
     each,
-    step,
 )
 from llmorch.stores.memory import MemoryStore
-from llmorch.testing import Reply, ScriptedProvider
-from tests.flow.stage import Meter, fails, named, one, slow, stage
+from llmorch.testing import Reply
+from tests.flow.stage import fails, named, one, stage
 
 pytestmark = pytest.mark.anyio
 
@@ -255,10 +252,19 @@ async def test_a_failed_run_is_returned_and_a_refused_one_raises() -> None:
                 pass
 
 
+def next_millisecond() -> None:
+    """Ids sort by the millisecond."""
+    began = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 == began:
+        pass
+
+
 async def test_runs_are_listed_newest_first_and_filtered() -> None:
     async with stage() as s:
         first = await s.orch.run(named("first", one), tags=["x"])
+        next_millisecond()
         second = await s.orch.run(named("second", fails), tags=["x", "y"])
+        next_millisecond()
         moment = datetime.now(UTC)
         third = await s.orch.run(named("first", one))
 
@@ -317,294 +323,6 @@ async def test_changing_a_workflow_does_not_change_the_run_that_was() -> None:
         assert run.output == 1
 
 
-# Batches
-
-
-async def test_a_batch_gives_every_row_with_its_index_as_runs_end() -> None:
-    async with stage() as s:
-        seen = [(index, run.output) async for index, run in s.orch.batch(slow, [{"seconds": n} for n in (3, 1, 2)])]
-        assert seen == [(1, 1), (2, 2), (0, 3)]
-        assert [pair async for pair in s.orch.batch(slow, [])] == []
-
-
-async def test_a_failed_row_is_a_run_like_any_other() -> None:
-    async with stage() as s:
-        rows = [{"n": 1}, {"n": 0}, {"n": 2}]
-        statuses = {index: run.status async for index, run in s.orch.batch(inverse, rows)}
-        assert statuses == {0: "succeeded", 1: "failed", 2: "succeeded"}
-
-
-def inverse(n: int) -> float:
-    return 1 / n
-
-
-async def test_a_batch_runs_so_many_rows_at_once() -> None:
-    meter = Meter()
-    async with stage() as s:
-        count = 0
-        async for _ in s.orch.batch(meter.work, [{"seconds": 1} for _ in range(9)], concurrency=3):
-            count += 1
-        assert (count, meter.peak) == (9, 3)
-    with pytest.raises(ValueError, match="concurrency"):
-        Orchestrator().batch(one, [], concurrency=0)
-
-
-async def test_a_batch_takes_rows_as_it_goes() -> None:
-    taken: list[int] = []
-
-    def rows() -> Any:
-        for n in range(100):
-            taken.append(n)
-            yield {"seconds": 1}
-
-    async with stage() as s:
-        batch = s.orch.batch(slow, rows(), concurrency=2)
-        async for _ in batch:
-            break
-        assert len(taken) <= 4
-        await batch.aclose()
-
-
-async def test_a_row_that_is_refused_is_raised_and_stops_the_others() -> None:
-    meter = Meter()
-    async with stage() as s:
-        with pytest.raises(InputInvalid):
-            async for _ in s.orch.batch(meter.work, [{"seconds": 50}, {"nonsense": 1}, {"seconds": 50}], concurrency=2):
-                pass
-        for _ in range(10):
-            await anyio.lowlevel.checkpoint()
-        assert meter.now == 0
-
-
-@pytest.mark.parametrize("way", ["break", "cancel", "error"])
-async def test_a_batch_left_early_leaves_nothing_running(way: str) -> None:
-    meter = Meter()
-    rows = [{"seconds": n} for n in (1, 50, 60, 70)]
-    async with stage() as s:
-        batch = s.orch.batch(meter.work, rows, concurrency=4)
-        with anyio.move_on_after(5):
-            try:
-                async for _ in batch:
-                    if way == "break":
-                        break
-                    if way == "error":
-                        raise ZeroDivisionError
-            except ZeroDivisionError:
-                pass
-        if way != "cancel":
-            await batch.aclose()
-        await anyio.sleep(1)
-        assert meter.now == 0
-        assert {summary.status for summary in await s.orch.runs()} <= {"succeeded", "cancelled"}
-
-
-# The orchestrator's life
-
-
-async def test_an_orchestrator_belongs_to_one_loop() -> None:
-    async with stage() as s:
-        await s.orch.run(one)
-
-        def elsewhere() -> None:
-            with pytest.raises(WrongLoop):
-                s.orch.run_sync(one)
-
-        await anyio.to_thread.run_sync(elsewhere)
-
-
-async def test_a_closed_orchestrator_starts_nothing() -> None:
-    orch = Orchestrator()
-    async with orch:
-        await orch.run(one)
-    with pytest.raises(LLMOrchError, match="closed"):
-        await orch.run(one)
-
-
-async def test_providers_are_closed_on_leaving_also_after_an_error() -> None:
-    closed: list[str] = []
-
-    class Closing(ScriptedProvider):
-        async def aclose(self) -> None:
-            await anyio.lowlevel.checkpoint()
-            closed.append(self.name)
-
-    with pytest.raises(ZeroDivisionError):
-        async with Orchestrator(providers=[Closing({}, name="a"), Closing({}, name="b")]):
-            raise ZeroDivisionError
-    assert sorted(closed) == ["a", "b"]
-
-
-async def test_providers_may_be_given_by_name() -> None:
-    mine = ScriptedProvider({"p": "P"})
-    async with Orchestrator(providers={"mine": mine}, model="mine:m") as orch:
-        run = await orch.run(Payload("p", "x"))
-        assert run.output == "P"
-        assert run.steps["p"].response.model == "mine:m"
-
-
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"concurrency": -1}, {"store": "nonesuch"}, {"hooks": [3]}])
-async def test_wrong_options_are_refused_at_once(wrong: Mapping[str, Any]) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        Orchestrator(**wrong)
-
-
-@pytest.mark.parametrize("tags", ["text", [1], None])
-async def test_tags_are_words(tags: Any) -> None:
-    async with stage() as s:
-        if tags is None:
-            assert (await s.orch.run(one)).tags == ()
-        else:
-            with pytest.raises(TypeError):
-                await s.orch.run(one, tags=tags)
-
-
-# Functions as steps
-
-
-async def test_a_function_with_a_retry_is_run_again_and_one_without_is_not() -> None:
-    tries: list[str] = []
-
-    @step(retry=Retry(attempts=3, base=2, cap=2))
-    async def flaky() -> int:
-        tries.append("flaky")
-        if len(tries) < 3:
-            raise ConnectionError("again")
-        return len(tries)
-
-    async with stage() as s:
-        began = anyio.current_time()
-        run = await s.orch.run(flaky)
-        assert run.output == 3
-        assert 2 <= anyio.current_time() - began <= 4
-        assert run.steps["flaky"].calls == ()
-        tries.clear()
-
-        @step
-        def once() -> int:
-            tries.append("once")
-            raise ConnectionError("no")
-
-        assert (await s.orch.run(once)).status == "failed"
-        assert tries == ["once"]
-
-
-async def test_sync_functions_run_in_threads_and_inline_ones_on_the_loop() -> None:
-    import threading
-
-    loop_thread = threading.get_ident()
-
-    def there() -> bool:
-        return threading.get_ident() == loop_thread
-
-    @step(inline=True)
-    def here() -> bool:
-        return threading.get_ident() == loop_thread
-
-    wf = Workflow("w")
-    wf.returns([wf.add(there), wf.add(here)])
-    async with stage() as s:
-        assert (await s.orch.run(wf)).output == [False, True]
-
-
-async def test_functions_get_their_arguments_in_their_annotated_types() -> None:
-    def read(when: datetime, facts: Facts | None, kind: Literal["a", "b"], raw: Any, free=None) -> str:  # type: ignore[no-untyped-def]
-        return f"{when.year} {type(facts).__name__} {kind} {raw} {free}"
-
-    wf = Workflow("w")
-    wf.add(read, when="2024-01-02T00:00:00Z", facts={"title": "t", "claims": []}, kind="a", raw=[1], free={"x": 1})
-    async with stage() as s:
-        assert (await s.orch.run(wf)).output == "2024 Facts a [1] {'x': 1}"
-
-
-async def test_methods_partials_and_callable_objects_are_functions_too() -> None:
-    from functools import partial
-
-    class Greeter:
-        def __init__(self, word: str) -> None:
-            self.word = word
-
-        def greet(self, who: str) -> str:
-            return f"{self.word} {who}"
-
-        async def __call__(self, who: str) -> str:
-            return f"{self.word}, {who}"
-
-    wf = Workflow("w")
-    hello = Greeter("hello")
-    wf.returns([
-        wf.add(hello.greet, who="a"), wf.add(hello, name="obj", who="b"),
-        wf.add(partial(hello.greet, who="c"), name="part"), wf.add(partial(hello.greet), name="open", who="d"),
-    ])  # fmt: skip
-    async with stage() as s:
-        run = await s.orch.run(wf)
-        assert run.output == ["hello a", "hello, b", "hello c", "hello d"]
-
-
-def positional(x: int, /) -> int:
-    return x
-
-
-async def test_a_function_that_cannot_be_called_by_name_is_refused() -> None:
-    with pytest.raises(TypeError, match="'x'"):
-        Workflow("w").add(positional)
-
-
-async def test_a_function_that_lets_a_foreign_cancellation_out_is_a_failed_step() -> None:
-    import asyncio
-    import sys
-
-    async def careless() -> int:
-        task = asyncio.get_running_loop().create_task(asyncio.sleep(100))
-        task.cancel()
-        await task
-        return 1
-
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_run():
-            pytest.skip("trio's cancellation cannot leave its scope")
-    wf = Workflow("w", on_error="skip")
-    wf.returns([wf.add(careless), wf.add(slow, seconds=2)])
-    async with stage() as s:
-        with anyio.fail_after(20):
-            run = await s.orch.run(wf)
-        assert run.status == "partial"
-        assert run.output == [2]
-        assert "careless" in run.failures
-        with anyio.fail_after(20):
-            assert (await s.orch.run(careless)).status == "failed"
-
-
-async def test_a_run_inside_a_step_is_a_run_of_its_own() -> None:
-    async with stage({"p": "inner"}) as s:
-
-        async def outer() -> str:
-            run: Run[str] = await s.orch.run(Payload("p", "x"))
-            return run.output + "!"
-
-        assert (await s.orch.run(outer)).output == "inner!"
-        assert len(await s.orch.runs()) == 2
-
-
-async def test_a_thousand_steps_in_a_row_and_side_by_side() -> None:
-    chain = Workflow("chain")
-    last: Any = 0
-    for n in range(1_000):
-        last = chain.add(increment, name=f"s{n}", n=last)
-    chain.returns(last)
-    wide = Workflow("wide")
-    wide.returns([wide.add(increment, name=f"s{n}", n=n) for n in range(1_000)])
-    async with stage() as s:
-        assert (await s.orch.run(chain)).output == 1_000
-        assert (await s.orch.run(wide)).output == list(range(1, 1_001))
-
-
-@step(inline=True, pure=True)
-def increment(n: int) -> int:
-    return n + 1
-
-
 async def test_outputs_of_failed_runs_raise_with_the_cause() -> None:
     wf = Workflow("w")
     wf.add(fails)
@@ -628,3 +346,65 @@ async def test_defaults_of_inputs_are_recorded_with_the_run() -> None:
         assert run.inputs == {"x": [1]}
         run.inputs["x"].append(2)
         assert (await s.orch.run(wf)).inputs == {"x": [1]}
+
+
+async def test_a_part_of_a_typed_value_has_its_type_too() -> None:
+    wf = Workflow("w")
+    facts = wf.add(Payload("facts", "x", output=Facts))
+    wf.returns(facts.pick(lambda f: f.claims))
+    async with stage({"facts": Facts(title="t", claims=[Claim(text="a")])}) as s:
+        run = await s.orch.run(wf)
+        assert run.output == [Claim(text="a")]
+        assert run[facts["claims"]][0] == Claim(text="a")
+
+
+async def test_containers_have_the_type_of_what_they_hold() -> None:
+    def make(n: int) -> Claim:
+        return Claim(text=str(n))
+
+    def use(inner: list[Claim]) -> str:
+        return inner[1].text
+
+    inner = Workflow("inner")
+    inner.input("n", int)
+    inner.returns(inner.add(make))
+    wf = Workflow("w")
+    claims = wf.map(inner, n=each([1, 2]))
+    wf.add(use)
+    async with stage() as s:
+        run = await s.orch.run(wf)
+        assert run[claims] == [Claim(text="1"), Claim(text="2")]
+        assert run["inner[0]"] == Claim(text="1")
+        assert run["inner[0]/make"] == Claim(text="1")
+        assert run.output == "2"
+
+
+async def test_none_is_a_value_and_no_skip() -> None:
+    def nothing() -> None:
+        return None
+
+    wf = Workflow("w")
+    wf.add(nothing)
+    wf.add(lambda nothing: [nothing], name="reader")
+    async with stage() as s:
+        run = await s.orch.run(wf)
+        assert run.output == [None]
+        assert run["nothing"] is None
+        assert run.steps["nothing"].status == "succeeded"
+
+
+async def test_workflows_nest_sixteen_deep_and_more_is_a_fault() -> None:
+    wf: Workflow[Any] = Workflow("w")
+    wf.add(one)
+    for depth in range(2, 17):
+        outer: Workflow[Any] = Workflow(f"w{depth}")
+        outer.add(wf)
+        wf = outer
+    async with stage() as s:
+        run = await s.orch.run(wf)
+        assert run.output == 1
+        assert list(run.steps)[-1].endswith("/w/one")
+        outer = Workflow("too-deep")
+        outer.add(wf)
+        with pytest.raises(WorkflowInvalid, match="16"):
+            s.orch.plan(outer)

@@ -54,9 +54,7 @@ async def test_failed_and_skipped_ones_do_not_count() -> None:
 @pytest.mark.parametrize(("lost", "status"), [(True, "failed"), (False, "succeeded")])
 async def test_fewer_than_n_possible_is_skipped_as_soon_as_it_is_known(lost: bool, status: str) -> None:
     wf = Workflow("w")
-    first = (
-        wf.add(fails, name="a", on_error="skip") if lost else wf.add(one, name="a", when="false", on_error="skip")
-    )
+    first = wf.add(fails, name="a", on_error="skip") if lost else wf.add(one, name="a", when="false", on_error="skip")
     second = wf.add(slow, seconds=5, on_error="skip")
     wf.add(join, xs=first_n([first, second], 2))
     wf.add(lambda q: "no quorum" if q is None else q, name="after_all", q=optional(Node("join")))

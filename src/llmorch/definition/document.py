@@ -283,7 +283,7 @@ def _step_from(reader: Reader, given: Data, at: str, depth: int) -> DraftStep | 
         action=action,
         bindings=bindings,
         when=_condition_from(reader, fields.get("when"), f"{at}.when"),
-        after=tuple(reader.text(item, f"{at}.after") for item in after),
+        after=tuple(Ref(reader.text(item, f"{at}.after")) for item in after),
         on_error=_policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
         timeout=reader.number(fields.get("timeout"), f"{at}.timeout"),
         on_unknown=reader.choice(fields.get("on_unknown", "retry"), f"{at}.on_unknown", "retry", "fail"),

@@ -10,18 +10,11 @@ field added later changes no fingerprint of a step that does not use it.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
 from functools import partial
 from typing import Any
-from uuid import UUID
-
-from pydantic import BaseModel
 
 from .._json import sha256
 from ..errors import ValueRefused
@@ -33,12 +26,6 @@ from .actions import FunctionAction, PayloadAction, WorkflowAction
 from .workflow import WorkflowDef
 
 __all__ = ["code_of", "function_fingerprint", "payload_fingerprint", "workflow_fingerprint"]
-
-# What may be read without effect; dumping an iterator, for one, would use it up.
-_DATA = (
-    type(None), bool, int, float, str, list, tuple, dict, set, frozenset,
-    BaseModel, Enum, Decimal, date, time, timedelta, UUID,
-)  # fmt: skip
 
 
 def payload_fingerprint(
@@ -156,11 +143,10 @@ class _Code:
 
     def _captured(self, value: Any) -> Data:  # Any: whatever a function closes over
         """Data as it is, a function by its code, anything else by its type."""
-        if _is_plain(value):
-            try:
-                return ["data", to_data(value)]
-            except (ValueRefused, RecursionError):
-                pass
+        try:
+            return ["data", to_data(value)]
+        except (ValueRefused, RecursionError):
+            pass  # no data, or data that holds itself
         if _is_code(value):
             return ["code", _address(value), self.of(value)]
         return ["type", _address(value if isinstance(value, type) else type(value))]
@@ -168,10 +154,6 @@ class _Code:
 
 def _is_code(value: object) -> bool:
     return inspect.isroutine(value) or isinstance(value, partial)
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, _DATA) or (dataclasses.is_dataclass(value) and not isinstance(value, type))
 
 
 def _content(cell: Any) -> object:  # Any: types.CellType, whose content raises while it is empty

@@ -30,7 +30,7 @@ class DraftStep:
     action: ActionDef
     bindings: dict[str, Binding]
     when: str | Ref[Any] | None = None
-    after: tuple[Ref[Any], ...] = ()
+    after: tuple[Ref[Any] | str, ...] = ()
     on_error: Literal["fail", "skip"] | Default | None = None
     timeout: float | None = None
     on_unknown: Literal["retry", "fail"] = "retry"
@@ -118,14 +118,15 @@ class _Wiring:
             self._check_given(step, bindings, condition)
         if step.map is not None:
             self._check_map(step)
-        for ref in step.after:
+        for before in step.after:
+            ref = before if isinstance(before, Ref) else Ref(before)
             self._check_refs(ref, f"Step {step.name!r}: after")
         return StepDef(
             step.name,
             step.action,
             bindings,
             condition,
-            tuple(ref.source for ref in step.after),
+            tuple(before.source if isinstance(before, Ref) else before for before in step.after),
             step.on_error,
             step.timeout,
             step.on_unknown,

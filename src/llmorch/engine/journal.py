@@ -12,7 +12,7 @@ from collections.abc import Callable
 import anyio
 
 from .._clock import now_us
-from ..events import CallStarted, Event, StepDelta
+from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed
 from ..ports import Claim, RunStore
 from .state.run import RunState
 
@@ -101,7 +101,7 @@ class Journal:
         self._buffer.append(event)
         if status is not None:
             self._status = status
-        if type(event) is CallStarted and self.partial:
+        if self.partial and isinstance(event, CallStarted | CallFinished | StepFailed | StepCancelled):
             self.partial.pop(event.step, None)
         return seq
 

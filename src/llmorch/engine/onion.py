@@ -134,7 +134,7 @@ class CallPath:
         return await retried(
             partial(attempt, request, model, provider),
             self.payload.retry or self.services.retry,
-            first,
+            first=first,
             pause=self._pause,
         )
 

@@ -63,14 +63,14 @@ async def retrying(
         return await attempt()  # the usual case pays nothing for the machinery below
     except Exception as error:  # whatever it is, the policy decides
         first = error
-    return await retried(attempt, policy, first, pause=pause, may_pass=may_pass)
+    return await retried(attempt, policy, first=first, pause=pause, may_pass=may_pass)
 
 
 async def retried(
     attempt: Callable[[], Awaitable[T]],
     policy: Retry,
-    first: Exception,
     *,
+    first: Exception,
     pause: Pause,
     may_pass: Callable[[BaseException, int, Retry], bool] | None = None,
 ) -> T:

@@ -161,7 +161,7 @@ def _by_status(
     if status >= 500 or status in (408, 409, 425):
         error = ProviderUnavailable(f"{text}; it is the server's fault, try again later", **names)
         # Servers that are overloaded say when to come back, as 429 does; the class has no field for it.
-        setattr(error, "retry_after", wait_s)  # noqa: B010
+        error.retry_after = wait_s
         return error
     return _refusal(status, complaint, text, names)
 

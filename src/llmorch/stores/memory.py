@@ -83,7 +83,8 @@ class MemoryStore:
     async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
         """Commit one unit; see `RunStore.append`."""
         log = self._log(claim.run_id)
-        if log.epoch != claim.epoch or log.last_seq != claim.last_seq:
+        first = events[0].seq if events else claim.last_seq + 1
+        if log.epoch != claim.epoch or log.last_seq != claim.last_seq or first != claim.last_seq + 1:
             raise ClaimLost(
                 f"Run {claim.run_id} is owned by {log.owner or 'nobody'} now (epoch {log.epoch}, not {claim.epoch}); "
                 "attach to it to watch it",

@@ -197,7 +197,7 @@ def test_references_to_nothing_name_the_nearest() -> None:
     found = faults(wf)
     assert sum("did you mean 'draft'?" in fault for fault in found) == 2
     assert any("'drafd'" in fault for fault in found)
-    assert any("comes after 'drat'" in fault for fault in found)
+    assert any("after refers to 'drat'" in fault for fault in found)
 
 
 def test_a_reference_of_another_workflow_is_a_fault_at_any_depth() -> None:

@@ -60,7 +60,7 @@ class Pair(NamedTuple):
     y: int
 
 
-Old = namedtuple("Old", "x")  # noqa: PYI024
+Old = namedtuple("Old", "x")
 
 
 @pytest.mark.parametrize(

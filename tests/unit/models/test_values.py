@@ -14,7 +14,21 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from llmorch import Block, Budget, Default, File, Image, Limit, Message, Payload, Retry, TemplateError, Text, Usage, ValueRefused
+from llmorch import (
+    Block,
+    Budget,
+    Default,
+    File,
+    Image,
+    Limit,
+    Message,
+    Payload,
+    Retry,
+    TemplateError,
+    Text,
+    Usage,
+    ValueRefused,
+)
 from llmorch.models.message import ToolCall
 from llmorch.models.settings import Settings
 
@@ -242,7 +256,9 @@ def test_using_changes_blocks_and_name() -> None:
     assert FULL.variables == {"a"}
 
 
-@pytest.mark.parametrize("wrong", [{"temprature": 1}, {"max_tokens": "5"}, {"blocks": "text"}, {"tools": ()}, {"temperature": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"temprature": 1}, {"max_tokens": "5"}, {"blocks": "text"}, {"tools": ()}, {"temperature": -1}]
+)
 def test_using_refuses_what_the_constructor_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValidationError, ValueError)):
         FULL.using(**wrong)  # type: ignore[misc]
@@ -267,7 +283,9 @@ def test_few_shot_pairs_stay_apart_and_in_order() -> None:
 
 def test_history_stands_before_the_last_message() -> None:
     history = [Message("user", "h1"), Message("assistant", "h2")]
-    payload = Payload("p", Block("s", "S", role="system"), "q1", Block("a", "a1", role="assistant"), "now", history=history)
+    payload = Payload(
+        "p", Block("s", "S", role="system"), "q1", Block("a", "a1", role="assistant"), "now", history=history
+    )
     assert [text for _, text in roles(payload)] == ["S", "q1", "a1", "h1", "h2", "now"]
     assert [text for _, text in roles(Payload("p", "now", history=history))] == ["h1", "h2", "now"]
 
@@ -307,9 +325,14 @@ def test_block_defaults_of_one_block_do_not_reach_another() -> None:
 
 def test_a_block_from_a_file_with_front_matter(tmp_path: Path) -> None:
     file = tmp_path / "voice.md"
-    file.write_text("---\nrole: system\ntags: [a, b]\ndefaults:\n  x: 1\nfolder: F/G\n---\nBe {{ style }} {{ x }}\n---\nend\n", "utf-8")
+    file.write_text(
+        "---\nrole: system\ntags: [a, b]\ndefaults:\n  x: 1\nfolder: F/G\n---\nBe {{ style }} {{ x }}\n---\nend\n",
+        "utf-8",
+    )
     block = Block.from_file(file)
-    assert block == Block("voice", "Be {{ style }} {{ x }}\n---\nend\n", role="system", tags=("a", "b"), defaults={"x": 1}, folder="F/G")
+    assert block == Block(
+        "voice", "Be {{ style }} {{ x }}\n---\nend\n", role="system", tags=("a", "b"), defaults={"x": 1}, folder="F/G"
+    )
     assert Block.from_file(str(file)) == block
 
 
@@ -404,7 +427,11 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
 def test_a_blocks_fingerprint_is_what_it_says() -> None:
     base = Block("b", "text {{ x }}", defaults={"x": 1})
     assert base.fingerprint == Block("c", "text {{ x }}", defaults={"x": 1}, tags=["t"]).fingerprint
-    for other in (Block("b", "text  {{ x }}", defaults={"x": 1}), Block("b", "text {{ x }}"), Block("b", "text {{ x }}", role="system", defaults={"x": 1})):
+    for other in (
+        Block("b", "text  {{ x }}", defaults={"x": 1}),
+        Block("b", "text {{ x }}"),
+        Block("b", "text {{ x }}", role="system", defaults={"x": 1}),
+    ):
         assert other.fingerprint != base.fingerprint
 
 

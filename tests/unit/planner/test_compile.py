@@ -150,7 +150,9 @@ def test_the_names_of_a_map_that_take_items_are_known() -> None:
 def test_the_order_puts_each_step_after_all_it_waits_for(waits: list[set[int]]) -> None:
     action = function_action(_nothing)
     steps = [
-        DraftStep(f"s{at}", action, {}, after=tuple(f"s{other % at}" for other in sorted(before)) if at else ())
+        DraftStep(
+            f"s{at}", action, {}, after=tuple(Ref[Any](f"s{other % at}") for other in sorted(before)) if at else ()
+        )
         for at, before in enumerate(waits)
     ]
     definition, faults = wire(Draft("w", None, steps=steps[::-1], output=Ref("s0")))
@@ -159,8 +161,8 @@ def test_the_order_puts_each_step_after_all_it_waits_for(waits: list[set[int]]) 
     place = {name: at for at, name in enumerate(order(made))}
     assert len(place) == len(steps)
     for step in steps:
-        for name in step.after:
-            assert place[name] < place[step.name]
+        for before in step.after:
+            assert place[before.source] < place[step.name]
 
 
 # Resolvers ---------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ async def _nothing() -> int:
 def _chained(edges: dict[str, list[str]]) -> WorkflowDef:
     """A workflow whose steps come after the steps listed."""
     action: FunctionAction = function_action(_nothing)
-    steps = [DraftStep(name, action, {}, after=tuple(before)) for name, before in edges.items()]
+    steps = [DraftStep(name, action, {}, after=tuple(map(Ref, before))) for name, before in edges.items()]
     definition, faults = wire(Draft("w", None, steps=steps, output=Ref(steps[-1].name)))
     assert not faults
     return definition

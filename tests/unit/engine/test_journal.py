@@ -1,0 +1,158 @@
+"""The journal: order, units, durability, and what a failing store leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from llmorch import ClaimLost, Event, Payload, RunStarted, StoreError, Warned, Workflow
+from llmorch.engine.journal import Journal
+from llmorch.engine.state.run import RunState
+from llmorch.ports import AppendReply, Claim, RunRow
+from llmorch.stores.memory import MemoryStore
+from llmorch.testing import virtual_clock_options
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    """A clock that jumps."""
+    return request.param, virtual_clock_options(request.param)
+
+
+class SlowStore(MemoryStore):
+    """Takes a second for each unit, and notes the units."""
+
+    is_instant = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units: list[int] = []
+        self.writing = 0
+
+    async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+        self.writing += 1
+        assert self.writing == 1, "one unit at a time"
+        await anyio.sleep(1)
+        self.writing -= 1
+        self.units.append(len(events))
+        return await super().append(claim, events, status=status)
+
+
+async def journal_on(store: MemoryStore) -> Journal:
+    state = RunState(Workflow.of(Payload("p", "x"), name="w").freeze())
+    started = RunStarted("w", run_id="r", seq=1)
+    state.apply(started)
+    await store.create(RunRow("r", "w", "running", 1, "here", 1, 0), [started], definition=None)
+    return Journal(store, Claim("r", 1, 1), state)
+
+
+def note(text: str = "x") -> Warned:
+    return Warned(None, "truncated", text)
+
+
+async def test_append_numbers_folds_and_buffers_without_waiting() -> None:
+    store = SlowStore()
+    journal = await journal_on(store)
+    event = note()
+    assert journal.append(event) == 2
+    assert (event.seq, event.run_id) == (2, "r")
+    assert event.at_us > 0
+    assert journal.state.warnings == [event]
+    assert (journal.pending, journal.committed) == (1, 1)
+    await journal.durable(2)
+    assert (journal.pending, journal.committed) == (0, 2)
+
+
+async def test_what_gathers_while_a_unit_is_written_is_the_next_unit() -> None:
+    store = SlowStore()
+    journal = await journal_on(store)
+
+    async def write(count: int) -> None:
+        seq = 0
+        for _ in range(count):
+            seq = journal.append(note())
+        await journal.durable(seq)
+        assert journal.committed >= seq
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(write, 2)
+    assert sum(store.units) == 10
+    assert len(store.units) == 2
+    assert [event.seq for event in await store.events("r")] == list(range(1, 12))
+
+
+async def test_a_cancelled_writer_leaves_the_unit_whole() -> None:
+    store = SlowStore()
+    journal = await journal_on(store)
+    seq = journal.append(note())
+    with anyio.move_on_after(0.5):
+        await journal.durable(seq)
+    assert journal.committed == 2
+    await journal.durable(journal.append(note()))
+    assert [event.seq for event in await store.events("r")] == [1, 2, 3]
+
+
+async def test_a_waiting_writer_that_is_cancelled_loses_nothing() -> None:
+    store = SlowStore()
+    journal = await journal_on(store)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.durable, journal.append(note()))
+        await anyio.sleep(0.1)
+        with anyio.move_on_after(0.1):
+            await journal.durable(journal.append(note()))
+    await journal.flush()
+    assert [event.seq for event in await store.events("r")] == [1, 2, 3]
+
+
+async def test_who_lost_the_claim_writes_nothing() -> None:
+    store = MemoryStore()
+    journal = await journal_on(store)
+    journal._claim = Claim("r", 7, 1)
+    seq = journal.append(note())
+    with pytest.raises(ClaimLost):
+        await journal.durable(seq)
+    with pytest.raises(ClaimLost):
+        await journal.durable(journal.append(note()))
+    assert len(await store.events("r")) == 1
+
+
+async def test_all_who_wait_learn_of_the_failure() -> None:
+    class Full(SlowStore):
+        async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+            await anyio.sleep(1)
+            raise StoreError("gone")
+
+    journal = await journal_on(Full())
+    failed: list[str] = []
+
+    async def write() -> None:
+        try:
+            await journal.durable(journal.append(note()))
+        except StoreError as error:
+            failed.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(write)
+    assert failed == ["gone"] * 3
+    assert isinstance(journal.failure, StoreError)
+
+
+async def test_the_status_goes_with_the_unit_that_changes_it() -> None:
+    store = MemoryStore()
+    journal = await journal_on(store)
+    journal.append(note())
+    await journal.flush()
+    assert (await store.load("r")).status == "running"
+    journal.append(note(), status="succeeded")
+    assert (await store.load("r")).status == "running"
+    await journal.flush()
+    row = await store.load("r")
+    assert (row.status, row.last_seq) == ("succeeded", 3)
+    assert row.finished_at is not None

@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 
 from . import _wake
+from .errors import InputInvalid
 from .run import Run
 
 __all__ = ["Batch"]
@@ -73,6 +74,8 @@ class Batch(Generic[T]):
     async def _one(self, index: int, row: Mapping[str, Any]) -> None:
         try:
             self._ended.append((index, await self._run(row)))
+        except InputInvalid as error:
+            self._ended.append((index, InputInvalid(f"Row {index}: {error.message}")))
         except Exception as error:  # raised to whoever iterates
             self._ended.append((index, error))
         finally:

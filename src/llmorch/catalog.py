@@ -35,6 +35,11 @@ class ModelCatalog:
         prices: Mapping[str, Price] | None = None,
         credentials: CredentialSource | None = None,
     ) -> None:
+        for provider in providers:
+            if isinstance(provider, str) and not isinstance(providers, Mapping):
+                raise TypeError(
+                    f"providers=[{provider!r}] takes instances; name it in the model id instead: '{provider}:...'"
+                )
         named = providers if isinstance(providers, Mapping) else {provider.name: provider for provider in providers}
         self.model = model
         self._providers: dict[str, Provider] = dict(named)
@@ -74,8 +79,12 @@ class ModelCatalog:
             raise LookupError(
                 f"{wanted!r} needs a key: set {variable}, or give Orchestrator(providers=[...]) one with api_key="
             )
+        try:
+            capabilities = provider.capabilities(model)
+        except Exception as error:  # a plugin may raise anything; planning tells it as a fault
+            raise LookupError(f"provider {name!r} cannot tell what {model!r} can do: {error}") from error
         price = self._prices.get(wanted) or price_of(name, model)
-        return ResolvedModel(wanted, name, model, provider.capabilities(model), price)
+        return ResolvedModel(wanted, name, model, capabilities, price)
 
     def _no_model(self) -> str:
         ready = [name for name in registry.names() if name != "offline" and self._has_key(name)]

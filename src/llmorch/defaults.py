@@ -75,7 +75,7 @@ class _DefaultRunner:
         run = await _for_this_loop().run(payload, values)
         if run.error is not None:
             raise run.error
-        response = run.steps[payload.name].response
+        response = next(iter(run.steps.values())).response
         if response is None:
             raise LLMOrchError(f"Payload {payload.name!r} gave no response; its run is {run.status}", run_id=run.id)
         return response
@@ -94,7 +94,7 @@ class _DefaultRunner:
 
     def stream(self, action: Any, values: Mapping[str, Any] | None) -> Stream[Any]:
         """Run an action and give its events."""
-        return _for_this_loop().stream(action, values)
+        return Stream(lambda: _for_this_loop().stream(action, values).begin())
 
     def plan(self, action: Any, values: Mapping[str, Any] | None) -> Plan:
         """Read an action without running it; needs no loop."""

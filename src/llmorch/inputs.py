@@ -31,6 +31,8 @@ def prepare_inputs(
     Raises:
         InputInvalid: An input is missing, unknown, given twice or does not fit; all mistakes are named.
     """
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"inputs are given by keyword or as one mapping, not as {type(values).__name__}")
     mistakes: list[str] = []
     given = _by_name(definition, (values or {}, keywords), mistakes)
     for option, value in options.items():

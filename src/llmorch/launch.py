@@ -97,18 +97,19 @@ class Launcher:
             InputInvalid: The inputs do not fit.
         """
         self.bind()
+        limit_s = _checked_timeout(timeout)
         if isinstance(tags, str):
             raise TypeError(f"tags takes several: write [{tags!r}]")
         tags = tuple(tags)
         if not all(isinstance(tag, str) for tag in tags):
             raise TypeError(f"tags are words, not {tags!r}")
-        definition = self.checked(action, {*(values or ()), *inputs})
+        definition = self.checked(action, {*(values or ()), *inputs} if not isinstance(values, str) else ())
         options = {"timeout": timeout, "tags": tags or None, "metadata": metadata}
         prepared = prepare_inputs(definition, values, keywords=inputs, options=options)
         started = RunStarted(
             definition.name,
             inputs=prepared,
-            timeout=seconds(timeout),
+            timeout=limit_s,
             tags=tags,
             metadata=to_data(metadata or {}, where="metadata"),
             run_id=new_run_id(),
@@ -161,3 +162,12 @@ class Launcher:
                 "this orchestrator has run on another event loop; make one for each loop "
                 "(run_sync and async code use different loops)"
             )
+
+
+def _checked_timeout(timeout: float | timedelta | None) -> float | None:
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float | timedelta)):
+        raise TypeError(f"timeout= takes seconds or a timedelta, not {timeout!r}")
+    limit_s = seconds(timeout)
+    if limit_s is not None and not limit_s > 0:  # not NaN either
+        raise ValueError(f"timeout={limit_s:g} leaves no time; leave it out for no limit")
+    return limit_s

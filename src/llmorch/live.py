@@ -26,10 +26,13 @@ class LiveRun:
     """State, journal and executor of one run.
 
     Attributes:
+        seen: The observers have seen everything, or had their time for it.
         failure: What ended it in this process without ending the run, such as `ClaimLost`.
     """
 
-    __slots__ = ("_ended", "_observers", "_waiting", "executor", "failure", "journal", "state", "store")
+    __slots__ = (
+        "_ended", "_leaving", "_observers", "_waiting", "executor", "failure", "journal", "seen", "state", "store",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -50,6 +53,8 @@ class LiveRun:
         self._observers = observers
         self._ended = False
         self._waiting: list[anyio.Event] = []
+        self._leaving: list[anyio.Event] = []
+        self.seen = False
 
     @property
     def ended(self) -> bool:
@@ -77,6 +82,9 @@ class LiveRun:
                 with anyio.move_on_after(_OBSERVERS_S, shield=True):
                     for seen in watched:
                         await seen.wait()
+            self.seen = True
+            for event in self._leaving:
+                event.set()
 
     def _watched(self, observer: Observer) -> anyio.Event:
         """Let an observer see every event, in its own time; the event is set when it has."""
@@ -90,6 +98,13 @@ class LiveRun:
         if not self._ended:
             event = anyio.Event()
             self._waiting.append(event)
+            await event.wait()
+
+    async def wait_seen(self) -> None:
+        """Return when nothing more happens here and the observers have seen it."""
+        if not self.seen:
+            event = anyio.Event()
+            self._leaving.append(event)
             await event.wait()
 
     def listen(self, *, after: int = 0) -> Listener:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any
 
 from .definition.functions import function_action
+from .definition.names import fault_of_name
 from .models.action import Action
 from .models.payload import Payload
 from .workflow import Workflow
@@ -40,9 +42,15 @@ def _of_function(function: Callable[..., Any], inputs: frozenset[str]) -> Workfl
     return _made(function, getattr(function, "__name__", "run"), inputs)
 
 
+def _slug(name: str) -> str:
+    """A step's name made of any name."""
+    words = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_0123456789")
+    return words if words and fault_of_name(words, what="step") is None else "step"
+
+
 def _made(action: Any, name: str, inputs: frozenset[str]) -> Workflow[Any]:
     workflow: Workflow[Any] = Workflow(name)
     for variable in sorted(inputs):
         workflow.input(variable, Any)
-    workflow.add(action)
+    workflow.add(action, name=None if fault_of_name(name, what="step") is None else _slug(name))
     return workflow

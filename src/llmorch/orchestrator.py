@@ -257,7 +257,7 @@ class Orchestrator:
                 await run.wait()
         for run in live:
             run.executor.abandon()
-            await run.wait()
+            await run.wait_seen()
         await self.catalog.aclose()
         await self._queries.store.aclose()
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from ._clock import from_us, now_us
 from .definition.names import did_you_mean
 from .definition.node import Ref
-from .definition.value_types import output_type
+from .definition.value_types import output_type, part_type, step_type
 from .definition.workflow import plain_name
 from .engine.state.frame import Frame
 from .engine.state.run import RunState
@@ -122,7 +122,9 @@ class Run(Generic[T]):
         result = self.steps[name]
         if result.status == "succeeded" or (result.status == "failed" and result.has_default):
             if isinstance(step, Ref) and step.path and result.state is not None:
-                return follow(copy_data(result.state.value), step.path, name)
+                part = follow(copy_data(result.state.value), step.path, name)
+                kind = part_type(step_type(result.state.step.definition), step.path)
+                return part if kind in (None, Any, str) or part is None else validate(kind, part)
             return result.value
         why = f": {result.error}" if result.error is not None else f" ({result.reason})" if result.reason else ""
         raise StepNotRun(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -109,6 +109,15 @@ class StepResult:
         return data if self.status == "failed" or kind in (None, Any, str) or data is None else validate(kind, data)
 
     @cached_property
+    def messages(self) -> tuple[Message, ...]:
+        """The prompt of a payload step's last call, also when it failed; empty for other steps."""
+        state = self.state
+        if state is None or state.started_us is None or state.map is not None:
+            return ()
+        action = state.step.definition.action
+        return _as_sent(state, action) if isinstance(action, PayloadAction) else ()
+
+    @cached_property
     def response(self) -> Response[Any] | None:
         """The answer of a payload step that succeeded."""
         state = self.state
@@ -140,6 +149,7 @@ def step_result(state: StepState | None, path: str, *, run: RunState, frame: Fra
     calls = tuple(_summary(call) for call in state.calls)
     below = _calls_below(state)
     usage = sum((call.usage for call in below if call.usage is not None), Usage())
+    usage = replace(usage, requests=len(below))
     unpriced = any(call.is_unknown or (call.usage is not None and call.cost is None) for call in below)
     return StepResult(
         path,

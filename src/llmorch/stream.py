@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from .handle import EventStream
 from .live import LiveRun
@@ -18,11 +18,18 @@ class Stream(Generic[T]):
     """Starts the run on entering, and stops it on leaving if it has not ended."""
 
     def __init__(self, begin: Callable[[], Awaitable[LiveRun]]) -> None:
-        self._begin = begin
+        self.begin = begin
         self._events: EventStream[T] | None = None
 
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "a stream is entered first: async with wf.stream(...) as events: async for event in events: ..."
+        )
+
+    __aiter__ = __iter__
+
     async def __aenter__(self) -> EventStream[T]:
-        events: EventStream[T] = EventStream(await self._begin())
+        events: EventStream[T] = EventStream(await self.begin())
         self._events = events
         return events
 

@@ -21,6 +21,7 @@ from .models.block import Block
 from .models.payload import Payload
 from .models.policy import Default
 from .models.values import to_data
+from .schema import describe, validate
 
 if TYPE_CHECKING:
     from .planner.plan import Plan
@@ -95,7 +96,7 @@ class Workflow(Action[T], Generic[T]):
         """
         if name in self._draft.inputs:
             raise WorkflowInvalid(f"Workflow {self.name!r} has an input {name!r} already; declare it once")
-        given = default if default is ... else to_data(default, where=f"the default of input {name!r}")
+        given = default if default is ... else _fitting_default(name, type, default)
         self._draft.inputs[name] = InputSpec(type, given, description, untrusted)
         self._frozen = None
         return Ref(name, owner=self._draft.owner)
@@ -335,8 +336,17 @@ def _as_action(action: Any) -> tuple[ActionDef, str, frozenset[str] | set[str]]:
     if callable(action) and not isinstance(action, Ref):
         placed = function_action(action)
         name = getattr(action, "__name__", type(action).__name__)
-        return placed, "" if name == "<lambda>" else name, {param.name for param in placed.params}
+        return placed, name, {param.name for param in placed.params}
     raise TypeError(f"a step is a Payload, a Workflow or a Python function, not {type(action).__name__}")
+
+
+def _fitting_default(name: str, kind: Any, default: Any) -> Any:
+    """The default as an input of that type would be recorded; None is taken as it is, for "not given"."""
+    try:
+        value = default if default is None or kind is Any else validate(kind, default)
+    except ValueError as error:
+        raise WorkflowInvalid(f"The default of input {name!r} is no {describe(kind)}: {error}") from None
+    return to_data(value, where=f"the default of input {name!r}")
 
 
 def _check_options(when: object, on_error: object, timeout: float | timedelta | None) -> None:
@@ -352,6 +362,8 @@ def _check_options(when: object, on_error: object, timeout: float | timedelta | 
 def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping[str, Any]:
     if values is None:
         return inputs
+    if not isinstance(values, Mapping):
+        raise TypeError(f"inputs are given by keyword or as one mapping, not as {type(values).__name__}")
     twice = sorted(values.keys() & inputs.keys())
     if twice:
         raise InputInvalid(f"input {twice[0]!r} is given twice, in the mapping and by keyword; give it once")

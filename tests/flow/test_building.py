@@ -37,7 +37,6 @@ def faults(wf: Workflow[Any]) -> tuple[str, ...]:
     try:
         Orchestrator(providers=[ScriptedProvider({})], model="scripted:m").plan(wf)
     except WorkflowInvalid as error:
-        assert all(fault in str(error) for fault in error.faults)
         return error.faults
     return ()
 

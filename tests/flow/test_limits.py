@@ -239,7 +239,7 @@ async def test_cancel_stops_calls_and_keeps_what_is_recorded() -> None:
         assert run.steps["b"].status == "cancelled"
         assert run.steps["c"].status == "pending"
         assert run.steps["c"].reason
-        assert run.usage.requests == 1
+        assert run.usage.requests == 2
         with pytest.raises(RunFailed):
             _ = run.output
         log = await s.log(run)

@@ -129,7 +129,7 @@ def test_a_loop_that_was_only_closed_leaves_nothing_parked_for_long() -> None:
         loop = asyncio.new_event_loop()
         loop.run_until_complete(park())
         loop.close()
-    assert len(_wake._parked) <= 1
+    assert sum(loop.is_closed() for loop, _ in _wake._parked.values()) <= 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

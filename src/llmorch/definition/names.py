@@ -20,6 +20,8 @@ _RESERVED = _JINJA | {"true", "false", "none", "self", "output", "inputs", "item
 
 def fault_of_name(name: str, *, what: str) -> str | None:
     """What is wrong with a name for a step or input, or None."""
+    if name == "<lambda>":
+        return f"{what} is a lambda, which has no name of its own; give it name=..."
     if not _NAME.fullmatch(name):
         suggestion = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_0123456789") or "step"
         return f"{what} {name!r} needs another name: lower-case letters, digits, _ and -, such as name={suggestion!r}"

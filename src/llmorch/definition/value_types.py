@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from ..models.policy import Default
 from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
@@ -15,7 +16,7 @@ from .workflow import StepDef, WorkflowDef
 
 _first_that_fits = Field(union_mode="left_to_right")
 
-__all__ = ["action_type", "output_type", "step_type"]
+__all__ = ["action_type", "output_type", "part_type", "step_type"]
 
 
 def action_type(action: ActionDef) -> Any:
@@ -45,8 +46,34 @@ def output_type(definition: WorkflowDef) -> Any:
 
 
 def _binding_type(definition: WorkflowDef, binding: Binding | None) -> Any:
-    if not isinstance(binding, Ref) or binding.path:
+    if not isinstance(binding, Ref):
         return None
     if binding.source in definition.inputs:
-        return definition.inputs[binding.source].type
-    return next((step_type(step) for step in definition.steps if step.name == binding.source), None)
+        return part_type(definition.inputs[binding.source].type, binding.path)
+    step = next((step for step in definition.steps if step.name == binding.source), None)
+    return None if step is None else part_type(step_type(step), binding.path)
+
+
+def part_type(kind: Any, path: tuple[str | int, ...]) -> Any:
+    """The declared type of a part of a value; None where nothing is declared."""
+    for part in path:
+        if kind in (None, Any):
+            return None
+        kind = _field_type(kind, part) if isinstance(part, str) else _item_type(kind)
+    return kind
+
+
+def _field_type(kind: Any, name: str) -> Any:
+    if get_origin(kind) is dict:
+        return get_args(kind)[1]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(name)
+        return None if field is None else field.annotation
+    if isinstance(kind, type) and (is_dataclass(kind) or hasattr(kind, "__required_keys__")):
+        return get_type_hints(kind).get(name)
+    return None
+
+
+def _item_type(kind: Any) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    return args[0] if origin in (list, set, frozenset, Sequence) and args else None

@@ -53,7 +53,8 @@ class Draft:
 def wire(draft: Draft) -> tuple[WorkflowDef, list[str]]:
     """The workflow with everything bound, and every fault found on the way."""
     wiring = _Wiring(draft)
-    steps = tuple(wiring.step(step) for step in draft.steps)
+    bound = [wiring.bind(step) for step in draft.steps]  # all of them first: a condition may name an implied input
+    steps = tuple(wiring.step(step, bindings) for step, bindings in zip(draft.steps, bound, strict=True))
     output = wiring.output(steps)
     warnings = wiring.unused_inputs(steps, output)
     definition = WorkflowDef(
@@ -95,8 +96,8 @@ class _Wiring:
             same = f"twice: {name!r}" if other == name else f"that templates cannot tell apart: {other!r} and {name!r}"
             self.faults.append(f"Workflow {self.draft.name!r} has a name {same}; give one of them name=...")
 
-    def step(self, step: DraftStep) -> StepDef:
-        """The step with everything its action reads bound."""
+    def bind(self, step: DraftStep) -> dict[str, Binding]:
+        """What each name that the step's action reads stands for."""
         bindings: dict[str, Binding] = {}
         given = step.bindings
         known = self.known
@@ -113,8 +114,12 @@ class _Wiring:
             elif required:
                 self._imply(wanted, kind, step)
                 bindings[wanted] = Ref(wanted)
+        return bindings
+
+    def step(self, step: DraftStep, bindings: dict[str, Binding]) -> StepDef:
+        """The step with its condition, checked."""
         condition = self._condition(step) if step.when is not None else None
-        if given:
+        if step.bindings:
             self._check_given(step, bindings, condition)
         if step.map is not None:
             self._check_map(step)
@@ -159,7 +164,7 @@ class _Wiring:
             self.faults.append(f"Step {step.name!r}: when={when!r}: {error.message}")
             return Condition(None, {})
         for name in sorted(names):
-            found = self.known.get(name)
+            found = self.known.get(name) or next((own for own in self.implied if plain_name(own) == name), None)
             if name in step.bindings:
                 bindings[name] = step.bindings[name]
                 if isinstance(bindings[name], Each):
@@ -251,7 +256,7 @@ class _Wiring:
             self.faults.append(f"Workflow {self.draft.name!r} has no steps; add one with wf.add(...)")
             return None
         read = self._read(steps)
-        sinks = [step.name for step in steps if step.name not in read]
+        sinks = list(dict.fromkeys(step.name for step in steps if step.name not in read))
         if len(sinks) > 1:
             self.faults.append(
                 f"Workflow {self.draft.name!r} has several steps that nothing reads: {', '.join(map(repr, sinks))}; "

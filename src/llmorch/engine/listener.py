@@ -37,7 +37,7 @@ class Listener:
     ) -> None:
         self._run_id = run_id
         self._store = store
-        self._after = after
+        self._after = max(after, 0)
         self._journal = journal
         self._queue: deque[Event] = deque()
         self._growing: dict[str, StepDelta] = {}

@@ -5,22 +5,31 @@ Limits, cache and budget take their places between hooks and `CallStarted`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
 from .._clock import now_us
-from ..errors import EmptyResponse, LLMOrchError, OutputInvalid, ProviderUnavailable, TimedOut
+from ..errors import (
+    BadAnswer,
+    EmptyResponse,
+    LLMOrchError,
+    OutputInvalid,
+    ProviderUnavailable,
+    StepError,
+    TimedOut,
+    ValueRefused,
+)
 from ..events import Answer, CallFinished, CallStarted, StepSucceeded, Warned
 from ..models.failure import failure_of
 from ..models.message import Message
 from ..models.payload import Payload
 from ..models.settings import Settings
 from ..models.usage import Usage
-from ..models.values import Data
+from ..models.values import Data, to_data
 from ..planner.catalog import ResolvedModel
 from ..policies.fallback import falling_back
 from ..policies.retry import retried
@@ -33,6 +42,7 @@ from .steps.output import OutputSpec
 __all__ = ["CallPath", "Reply"]
 
 _CALL_S = 600.0
+_MAX_TOKENS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +194,7 @@ class CallPath:
                 response = await provider.complete(request, on_delta=on_delta)
             else:
                 response = await self._bounded(request, provider, on_delta)
+            response = _sound(response, provider.name)
         except Exception as error:  # recorded, then raised for the policies outside to decide
             known = self._failed(error, model)
             if known is error:
@@ -220,13 +231,13 @@ class CallPath:
         finished = self._finished
         assert finished is not None
         usage = response.usage
-        if usage is None:
+        if usage is None or not _is_credible(usage):
             usage = _estimated(request, response)
             self._warn("usage-estimated", f"{model.id} reported no usable token counts; they are estimated")
         finished.usage = usage if usage.requests else replace(usage, requests=1)
         finished.cost = self.services.models.cost(model, finished.usage)
         finished.finish_reason = response.finish_reason
-        finished.answer = Answer(response.text, response.tool_calls, response.raw)
+        finished.answer = Answer(response.text, response.tool_calls, _kept(response.raw))
 
     async def _pause(self, error: BaseException, wait_s: float) -> None:
         """Wait before the next try, holding no place."""
@@ -256,10 +267,49 @@ def _bound(
     around: Any, proceed: Callable[[Call], Awaitable[ProviderResponse]]
 ) -> Callable[[Call], Awaitable[ProviderResponse]]:
     async def through(call: Call) -> ProviderResponse:
-        response: ProviderResponse = await around(call, proceed)
+        response: object = await around(call, proceed)
+        if not isinstance(response, ProviderResponse):
+            hook = type(getattr(around, "__self__", around)).__name__
+            raise StepError(
+                f"hook {hook!r} gave {type(response).__name__} from around_call; return what proceed(call) gives"
+            )
         return response
 
     return through
+
+
+def _sound(response: ProviderResponse, provider: str) -> ProviderResponse:
+    """The answer, with text that can be recorded; what comes from plugins is checked once, here.
+
+    Raises:
+        BadAnswer: It is no ProviderResponse.
+    """
+    if not isinstance(response, ProviderResponse):
+        raise BadAnswer(
+            f"provider {provider!r} gave {type(response).__name__}, not a ProviderResponse", provider=provider
+        )
+    if response.text.isascii():
+        return response
+    return replace(response, text=response.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _is_credible(usage: Usage) -> bool:
+    """Whether every count is a whole number that a call could use."""
+    counts = (
+        usage.input_tokens, usage.output_tokens, usage.cached_tokens,
+        usage.cache_write_tokens, usage.reasoning_tokens, usage.requests,
+    )  # fmt: skip
+    return all(type(count) is int and 0 <= count < _MAX_TOKENS for count in counts)
+
+
+def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
+    """The vendor's words worth keeping, if they can be recorded."""
+    if not raw:
+        return raw
+    try:
+        return cast("Mapping[str, Data]", to_data(raw))
+    except ValueRefused:
+        return {}
 
 
 def _estimated(request: ProviderRequest, response: ProviderResponse) -> Usage:

@@ -19,7 +19,7 @@ from ..models.values import Data
 from ..planner.resolve import LOST, UNDECIDED, Mark
 from .journal import Journal
 from .services import Services
-from .state.arguments import arguments, child_inputs, item_count, resolved
+from .state.arguments import arguments, child_inputs, item_count, resolved, skipped_binding
 from .state.frame import END, Frame
 from .state.run import RunState
 from .state.step import StepState
@@ -85,7 +85,7 @@ class Stepper:
             args = resolved(state)
             if isinstance(args, Mark):
                 why = " because of a failure" if args is LOST else ""
-                self._skip(state, f"something it reads was skipped{why}")
+                self._skip(state, f"{skipped_binding(state)} was skipped{why}")
                 return None
             if state.step.guard is not None:
                 verdict = is_open(state.step.guard, state.frame.values)

@@ -60,12 +60,22 @@ def failure_of(error: BaseException, *, step: str | None = None) -> Failure:
     What is no llmorch error becomes the cause of a `StepError`.
     """
     if not isinstance(error, LLMOrchError):
-        wrapped = StepError(f"Step {step!r} raised {type(error).__name__}: {error}" if step else str(error), step=step)
+        said = _said(error)
+        wrapped = StepError(f"Step {step!r} raised {type(error).__name__}: {said}" if step else said, step=step)
         wrapped.__cause__ = error
         error = wrapped
     elif step is not None:
         error = _named(error, step)
     return _recorded(error, 0)
+
+
+def _said(error: BaseException) -> str:
+    """The error's text, whatever its `__str__` does, with nothing in it that a log cannot hold."""
+    try:
+        text = str(error)
+    except Exception as inner:  # a foreign class may fail at anything
+        text = f"(its text cannot be had: {type(inner).__name__})"
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _named(error: LLMOrchError, step: str) -> LLMOrchError:
@@ -88,7 +98,7 @@ def _recorded(error: BaseException, depth: int) -> Failure:
     cause = error.__cause__
     return Failure(
         type=type(error).__name__ if known else f"{type(error).__module__}.{type(error).__qualname__}",
-        text=redact(str(error)),
+        text=redact(_said(error)),
         step=error.step if isinstance(error, LLMOrchError) else None,
         details={
             name: redact(value) if isinstance(value, str) else value

@@ -103,7 +103,9 @@ def _text(plan: Plan) -> str:
         lines += _wrapped("Critical path: ", " -> ".join(_middle_out(plan.critical_path)))
     lines += ["", f"Total: {plan.calls} calls, {plan.tokens} tokens, {_total_cost(plan.cost)}"]
     if not plan.portable:
-        lines.append("Not portable: it holds lambdas, closures or local types, so it cannot be saved to a file.")
+        lines.append(
+            "Not portable: it holds lambdas, closures, or functions and types of a script; it cannot be saved."
+        )
     for warning in plan.warnings:
         lines += _wrapped("Warning: ", warning)
     lines.append("Nothing was sent.")

@@ -32,7 +32,7 @@ class Size(enum.IntEnum):
     BIG = 9
 
 
-class Word(str, enum.Enum):
+class Word(str, enum.Enum):  # noqa: UP042  # the older spelling, which dumps alike
     HI = "hi"
 
 
@@ -66,26 +66,58 @@ Old = namedtuple("Old", "x")
 @pytest.mark.parametrize(
     ("value", "data"),
     [
-        (None, None), (True, True), (0, 0), (-0.0, -0.0), ("ä\u2028", "ä\u2028"), ("", ""), (10**100, 10**100), (2**63, 2**63),
-        ([1, [2]], [1, [2]]), ((1, (2,)), [1, [2]]), ({}, {}), ({"a": {"b": []}}, {"a": {"b": []}}),
-        ({1: "a", 2.5: "b", True: "c"}, {"true": "c", "2.5": "b"}),
-        ({3: "a"}, {"3": "a"}), ({Colour.RED: 1}, {"red": 1}), ({Size.BIG: 1}, {"9": 1}), ({uuid.UUID(int=1): 1}, {str(uuid.UUID(int=1)): 1}),
+        (None, None),
+        (True, True),
+        (0, 0),
+        (-0.0, -0.0),
+        ("ä\u2028", "ä\u2028"),
+        ("", ""),
+        (10**100, 10**100),
+        (2**63, 2**63),
+        ([1, [2]], [1, [2]]),
+        ((1, (2,)), [1, [2]]),
+        ({}, {}),
+        ({"a": {"b": []}}, {"a": {"b": []}}),
+        ({2.5: "b", True: "c"}, {"2.5": "b", "true": "c"}),
+        ({3: "a"}, {"3": "a"}),
+        ({Colour.RED: 1}, {"red": 1}),
+        ({Size.BIG: 1}, {"9": 1}),
+        ({uuid.UUID(int=1): 1}, {str(uuid.UUID(int=1)): 1}),
         ({dt.date(2024, 1, 2): 1}, {"2024-01-02": 1}),
-        (dt.date(2024, 1, 2), "2024-01-02"), (dt.datetime(2024, 1, 2, tzinfo=dt.UTC), "2024-01-02T00:00:00Z"),
-        (dt.time(1, 2), "01:02:00"), (dt.timedelta(hours=1), "PT1H"), (uuid.UUID(int=1), str(uuid.UUID(int=1))),
-        (decimal.Decimal("1.50"), "1.50"), (Colour.RED, "red"), (Colour.BLUE, 2), (Size.BIG, 9), (Word.HI, "hi"), (Note.YES, "yes"),
-        ({"b", "a"}, ["a", "b"]), (frozenset({3, 1}), [1, 3]), (deque([1]), [1]), (Pair(1, 2), [1, 2]), (Old(1), [1]),
-        (OrderedDict(b=1, a=2), {"b": 1, "a": 2}), (UserDict(a=1), {"a": 1}), (MappingProxyType({"a": 1}), {"a": 1}),
-        (FrozenDict(a=1), {"a": 1}), (Path("/a"), "/a"),
+        (dt.date(2024, 1, 2), "2024-01-02"),
+        (dt.datetime(2024, 1, 2, tzinfo=dt.UTC), "2024-01-02T00:00:00Z"),
+        (dt.time(1, 2), "01:02:00"),
+        (dt.timedelta(hours=1), "PT1H"),
+        (uuid.UUID(int=1), str(uuid.UUID(int=1))),
+        (decimal.Decimal("1.50"), "1.50"),
+        (Colour.RED, "red"),
+        (Colour.BLUE, 2),
+        (Size.BIG, 9),
+        (Word.HI, "hi"),
+        (Note.YES, "yes"),
+        ({"b", "a"}, ["a", "b"]),
+        (frozenset({3, 1}), [1, 3]),
+        (deque([1]), [1]),
+        (Pair(1, 2), [1, 2]),
+        (Old(1), [1]),
+        (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+        (UserDict(a=1), {"a": 1}),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        (FrozenDict(a=1), {"a": 1}),
+        (Path("/a"), "/a"),
         (Row(1, Row(2)), {"a": 1, "b": {"a": 2, "b": None}}),
-        (Model(when=dt.date(2024, 1, 2), other=5), {"when": "2024-01-02", "tags": [], "price": None, "inner": None, "aliased": 5, "anything": None}),
-        ([Model(when=dt.date(2024, 1, 2), price=decimal.Decimal("2"))], [{"when": "2024-01-02", "tags": [], "price": "2", "inner": None, "aliased": 1, "anything": None}]),
+        (
+            Model(when=dt.date(2024, 1, 2), other=5),
+            {"when": "2024-01-02", "tags": [], "price": None, "inner": None, "aliased": 5, "anything": None},
+        ),
+        (
+            [Model(when=dt.date(2024, 1, 2), price=decimal.Decimal("2"))],
+            [{"when": "2024-01-02", "tags": [], "price": "2", "inner": None, "aliased": 1, "anything": None}],
+        ),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_what_is_data_takes_pydantics_json_form(value: Any, data: Any) -> None:
-    if data == {"true": "c", "2.5": "b"}:
-        value = {2.5: "b", True: "c"}
     found = to_data(value)
     assert found == data
     assert type(found) is type(data)
@@ -95,15 +127,45 @@ def test_what_is_data_takes_pydantics_json_form(value: Any, data: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        float("nan"), float("inf"), float("-inf"), b"x", bytearray(b"x"), memoryview(b"x"), "\ud800", "a\udfffb", object(), object, len,
-        lambda: 1, ValueError("x"), 1j, Fraction, {"a": float("nan")}, [b"x"], {"a": ["\ud800"]}, {"\ud800": 1}, {b"k": 1}, {(1, 2): 1},
-        {float("nan"): 1}, {float("nan")}, {b"x"}, Row(1, b"x"), Row(1, float("nan")), Model(when=dt.date(2024, 1, 2), anything=float("nan")),
-        Model(when=dt.date(2024, 1, 2), anything=[b"x"]), Model(when=dt.date(2024, 1, 2), anything={"a": Row(1, float("inf"))}),
-        Model(when=dt.date(2024, 1, 2), anything="\ud800"), Model(when=dt.date(2024, 1, 2), inner=Model(when=dt.date(2024, 1, 2), anything=b"x")),
-        (n for n in range(3)), decimal.Decimal("NaN"), decimal.Decimal("Infinity"), {1: "a", "1": "b"}, {"red": 1, Colour.RED: 2},
+        float("nan"),
+        float("inf"),
+        float("-inf"),
+        b"x",
+        bytearray(b"x"),
+        memoryview(b"x"),
+        "\ud800",
+        "a\udfffb",
+        object(),
+        object,
+        len,
+        lambda: 1,
+        ValueError("x"),
+        1j,
+        Fraction,
+        {"a": float("nan")},
+        [b"x"],
+        {"a": ["\ud800"]},
+        {"\ud800": 1},
+        {b"k": 1},
+        {(1, 2): 1},
+        {float("nan"): 1},
+        {float("nan")},
+        {b"x"},
+        Row(1, b"x"),
+        Row(1, float("nan")),
+        Model(when=dt.date(2024, 1, 2), anything=float("nan")),
+        Model(when=dt.date(2024, 1, 2), anything=[b"x"]),
+        Model(when=dt.date(2024, 1, 2), anything={"a": Row(1, float("inf"))}),
+        Model(when=dt.date(2024, 1, 2), anything="\ud800"),
+        Model(when=dt.date(2024, 1, 2), inner=Model(when=dt.date(2024, 1, 2), anything=b"x")),
+        (n for n in range(3)),
+        decimal.Decimal("NaN"),
+        decimal.Decimal("Infinity"),
+        {1: "a", "1": "b"},
+        {"red": 1, Colour.RED: 2},
     ],
     ids=lambda value: repr(value)[:50].encode("ascii", "backslashreplace").decode(),
-)  # fmt: skip
+)
 def test_what_is_no_data_is_refused(value: Any) -> None:
     with pytest.raises(ValueRefused) as caught:
         to_data(value, where="step 'merge'")

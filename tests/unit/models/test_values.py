@@ -39,9 +39,24 @@ class Facts(BaseModel):
 
 VALUES: list[Any] = [
     Block("b", "Hello {{ who }}"),
-    Block("b", "x {{ a }}", role="system", tags=["t", "u"], folder="f/g", defaults={"a": {"deep": [1, {"x": None}]}}, description="d"),
+    Block(
+        "b",
+        "x {{ a }}",
+        role="system",
+        tags=["t", "u"],
+        folder="f/g",
+        defaults={"a": {"deep": [1, {"x": None}]}},
+        description="d",
+    ),
     Message("user", "hi"),
-    Message("user", [Text("hi"), Image("data:image/png;base64,AA"), File("https://x/y.pdf", media_type="application/pdf", name="y")]),
+    Message(
+        "user",
+        [
+            Text("hi"),
+            Image("data:image/png;base64,AA"),
+            File("https://x/y.pdf", media_type="application/pdf", name="y"),
+        ],
+    ),
     Message("user", [File("https://x/y.pdf", media_type="application/pdf")]),
     Message("user", []),
     Message("assistant", "", tool_calls=[ToolCall("1", "add", "{}")]),
@@ -50,9 +65,25 @@ VALUES: list[Any] = [
     Settings(temperature=0, stop=("a",)),
     Payload("p", "text"),
     Payload(
-        "p", Block("s", "S", role="system"), "U", model="a:b", temperature=0, max_tokens=5, top_p=0.5, stop=["x"], seed=1,
-        presence_penalty=-1, frequency_penalty=2, extra={"a": {"b": [1, 2, {"c": 3}]}}, history=[Message("user", "h")],
-        output_retries=3, fallback=["c:d"], retry=Retry(2), timeout=timedelta(seconds=5), description="d", tags=["t"],
+        "p",
+        Block("s", "S", role="system"),
+        "U",
+        model="a:b",
+        temperature=0,
+        max_tokens=5,
+        top_p=0.5,
+        stop=["x"],
+        seed=1,
+        presence_penalty=-1,
+        frequency_penalty=2,
+        extra={"a": {"b": [1, 2, {"c": 3}]}},
+        history=[Message("user", "h")],
+        output_retries=3,
+        fallback=["c:d"],
+        retry=Retry(2),
+        timeout=timedelta(seconds=5),
+        description="d",
+        tags=["t"],
     ),
     Payload("p", "x", output=Facts),
     Payload("p", "x", output=Literal["a", "b"]),
@@ -65,7 +96,7 @@ VALUES: list[Any] = [
     Default(None),
     Default([1, {"a": [2]}]),
     Default({"a": 1}),
-]  # fmt: skip
+]
 EACH = pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 
 
@@ -221,9 +252,22 @@ def test_temperature_zero_is_set_and_none_is_unset() -> None:
 
 
 FULL = Payload(
-    "p", "one {{ a }}", model="a:b", temperature=0.5, max_tokens=5, stop=["x"], extra={"k": 1}, output=Facts,
-    history=[Message("user", "h")], fallback=["c:d"], retry=Retry(2), timeout=5, description="d", tags=["t"], output_retries=3,
-)  # fmt: skip
+    "p",
+    "one {{ a }}",
+    model="a:b",
+    temperature=0.5,
+    max_tokens=5,
+    stop=["x"],
+    extra={"k": 1},
+    output=Facts,
+    history=[Message("user", "h")],
+    fallback=["c:d"],
+    retry=Retry(2),
+    timeout=5,
+    description="d",
+    tags=["t"],
+    output_retries=3,
+)
 
 
 def test_using_keeps_what_is_left_out() -> None:
@@ -240,11 +284,21 @@ def test_using_keeps_what_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("name", "unset"),
     [
-        ("model", None), ("temperature", None), ("max_tokens", None), ("stop", ()), ("extra", {}), ("output", str),
-        ("history", ()), ("fallback", ()), ("retry", None), ("timeout", None), ("description", ""), ("tags", ()),
+        ("model", None),
+        ("temperature", None),
+        ("max_tokens", None),
+        ("stop", ()),
+        ("extra", {}),
+        ("output", str),
+        ("history", ()),
+        ("fallback", ()),
+        ("retry", None),
+        ("timeout", None),
+        ("description", ""),
+        ("tags", ()),
         ("output_retries", 1),
     ],
-)  # fmt: skip
+)
 def test_using_none_unsets(name: str, unset: Any) -> None:
     assert getattr(FULL.using(**{name: None}), name) == unset  # type: ignore[misc]
 
@@ -275,9 +329,15 @@ def test_adjacent_blocks_of_a_role_are_joined_by_a_blank_line() -> None:
 
 def test_few_shot_pairs_stay_apart_and_in_order() -> None:
     payload = Payload(
-        "p", "q1", Block("a1", "a1", role="assistant"), "q2", Block("a2", "a2", role="assistant"), "q3",
-        Block("s", "late system", role="system"), "q4",
-    )  # fmt: skip
+        "p",
+        "q1",
+        Block("a1", "a1", role="assistant"),
+        "q2",
+        Block("a2", "a2", role="assistant"),
+        "q3",
+        Block("s", "late system", role="system"),
+        "q4",
+    )
     assert [text for _, text in roles(payload)] == ["q1", "a1", "q2", "a2", "q3", "late system", "q4"]
 
 
@@ -304,9 +364,15 @@ def test_render_gives_messages_and_names_what_is_missing() -> None:
 def test_what_is_no_text_renders_as_json() -> None:
     block = Block("b", "{{ v }}")
     for value, text in [
-        ({"b": 1, "a": ["ä", None, True]}, '{"b": 1, "a": ["ä", null, true]}'), (None, "null"), (True, "true"), (1.5, "1.5"),
-        ([], "[]"), ("text\n", "text\n"), (Facts(title="t"), '{"title": "t"}'), (10**30, str(10**30)),
-    ]:  # fmt: skip
+        ({"b": 1, "a": ["ä", None, True]}, '{"b": 1, "a": ["ä", null, true]}'),
+        (None, "null"),
+        (True, "true"),
+        (1.5, "1.5"),
+        ([], "[]"),
+        ("text\n", "text\n"),
+        (Facts(title="t"), '{"title": "t"}'),
+        (10**30, str(10**30)),
+    ]:
         assert block.render(v=value) == text
 
 
@@ -408,9 +474,14 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
     for seed in ("0", "1", "4242"):
         environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": "src", "PATH": ""}
         done = subprocess.run(
-            [sys.executable, "-c", GOLDEN], env=environment, capture_output=True, text=True, timeout=60, check=False,
+            [sys.executable, "-c", GOLDEN],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
             cwd=Path(__file__).parents[3],
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         seen.add(done.stdout)
     (line,) = seen
@@ -420,8 +491,12 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
     assert len(set(prints)) == 4
     # Golden: a change here makes every recorded result unknown to caches and forks; say so in the changelog.
     assert [one[:16] for one in prints] == [
-        "b2b20e1aad6b617b", "b2b20e1aad6b617b", "c08148e6f3486013", "3519117c43d18328", "ddd7d5bfe29fb061",
-    ]  # fmt: skip
+        "b2b20e1aad6b617b",
+        "b2b20e1aad6b617b",
+        "c08148e6f3486013",
+        "3519117c43d18328",
+        "ddd7d5bfe29fb061",
+    ]
 
 
 def test_a_blocks_fingerprint_is_what_it_says() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...definition.node import refs_in
 from ...definition.workflow import InputSpec, WorkflowDef
 from ...errors import StepError
 from ...models.policy import Default
@@ -13,7 +14,7 @@ from ...planner.resolve import LOST, SKIPPED, Mark
 from ...schema import describe, validate
 from .step import StepState
 
-__all__ = ["arguments", "child_inputs", "default_data", "item_count", "map_result", "resolved"]
+__all__ = ["arguments", "child_inputs", "default_data", "item_count", "map_result", "resolved", "skipped_binding"]
 
 
 def resolved(state: StepState) -> dict[str, Data] | Mark:
@@ -35,6 +36,16 @@ def resolved(state: StepState) -> dict[str, Data] | Mark:
         else:
             args[name] = value
     return args if worst is None else worst
+
+
+def skipped_binding(state: StepState) -> str:
+    """The first binding without a value, in words: what it is called and what it reads."""
+    values = state.frame.values
+    for name, slot, resolve in state.step.args:
+        if type(values[slot] if resolve is None else resolve(values)) is Mark:
+            sources = dict.fromkeys(ref.source for ref in refs_in(state.step.definition.bindings[name]))
+            return f"{name!r} (from {', '.join(map(repr, sources))})"
+    return "something it reads"
 
 
 def arguments(state: StepState) -> dict[str, Any]:

@@ -38,6 +38,9 @@ from .stop import shut
 
 __all__ = ["RunState"]
 
+_ONE_REQUEST = Usage(requests=1)
+_COUNTED_ALREADY = Usage(requests=-1)  # a call counts when it starts, so that one that fails counts too
+
 _SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\])?")
 
 
@@ -182,6 +185,7 @@ class RunState:
             event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
         )
         self.at(event.step).calls.append(record)
+        self.usage = self.usage + _ONE_REQUEST
 
     def _call_finished(self, event: CallFinished) -> None:
         record = self.at(event.step).calls[event.call - 1]
@@ -194,7 +198,7 @@ class RunState:
         if record.is_unknown:
             self.unpriced_calls += 1
         if event.usage is not None:
-            self.usage = self.usage + event.usage
+            self.usage = self.usage + event.usage + _COUNTED_ALREADY
             if event.cost is None:
                 self.unpriced_calls += 1
             else:

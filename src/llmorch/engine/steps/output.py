@@ -78,7 +78,8 @@ class OutputSpec:
 
     def repair(self, messages: tuple[Message, ...], text: str, error: OutputInvalid) -> tuple[Message, ...]:
         """The prompt, the answer that did not fit, and why it did not."""
-        wish = f"{error.message}\nAnswer again with JSON only, satisfying this JSON schema:\n{_json.dumps(self.schema)}"
+        reason = error.message.partition(": ")[2] or error.message  # without the step's path
+        wish = f"{reason}\nAnswer again with JSON only, satisfying this JSON schema:\n{_json.dumps(self.schema)}"
         return (*messages, Message("assistant", text), Message("user", wish))
 
 

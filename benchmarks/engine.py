@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -108,19 +109,36 @@ def _dynamic(width: int) -> Workflow[Any]:
 
 async def _widths(name: str, built: Callable[[int], Workflow[Any]]) -> list[Result]:
     results: list[Result] = []
+    uncollected: list[float] = []
     async with Orchestrator() as orchestrator:
         for width in _WIDTHS:
             run = _running(orchestrator, built(width))
             await run()
-            repeats = max(2, 30_000 // width)
-            ours, task = (s / width * 1e6 for s in await best_cpu(repeats, run, partial(_tasks, width)))
+            works = (run, partial(_tasks, width), partial(_without_collector, run))
+            ours, task, alone = (s / width * 1e6 for s in await best_cpu(max(3, 30_000 // width), *works))
             results.append(Result(f"{name} {spaced(width)}, a step", ours, "us", task, _TASK, Target(15)))
-    first, last = results[0], results[-1]
-    span = math.log(_WIDTHS[-1] / _WIDTHS[0])
-    exponents = [1 + math.log(last.measured / first.measured) / span]
-    exponents.append(1 + math.log((last.floor or 1) / (first.floor or 1)) / span)
-    results.append(Result(f"{name}: growth exponent", exponents[0], "", exponents[1], _TASK, Target(1.1)))
-    return results
+            uncollected.append(alone)
+    measured = [result.measured for result in results]
+    floors = [result.floor or 0.0 for result in results]
+    row = f"{name}: growth exponent"
+    return [
+        *results,
+        Result(row, _exponent(measured), "", _exponent(floors), _TASK, Target(1.1)),
+        Result(f"{row}, garbage collector off", _exponent(uncollected), ""),
+    ]
+
+
+def _exponent(costs: Sequence[float]) -> float:
+    """The power of the width by which the whole grows, given the cost a step at the least and the greatest width."""
+    return 1 + math.log(costs[-1] / costs[0]) / math.log(_WIDTHS[-1] / _WIDTHS[0])
+
+
+async def _without_collector(work: Callable[[], Awaitable[None]]) -> None:
+    gc.disable()
+    try:
+        await work()
+    finally:
+        gc.enable()
 
 
 async def fan_out() -> list[Result]:

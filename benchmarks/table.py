@@ -12,7 +12,7 @@ from typing import Literal
 
 __all__ = ["Machine", "Result", "Target", "load", "markdown", "spaced", "text"]
 
-_HEAD = ("row", "measured", "floor", "", "ratio", "target", "met")
+_HEAD = ("row", "measured", "floor", "which is", "ratio", "target", "met")
 _VERSIONS = ("anyio", "aiohttp", "httpx", "httpx-aiohttp", "pydantic")
 
 
@@ -86,6 +86,8 @@ class Result:
 
 
 def _figure(value: float, unit: str) -> str:
+    if not unit and value != int(value):
+        return f"{value:.3f}"
     return f"{_rounded(value)} {unit}".rstrip()
 
 

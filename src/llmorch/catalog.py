@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from .config.environment import MODEL_VARIABLE, default_model
 from .credentials import EnvironmentCredentials
@@ -40,9 +40,12 @@ class ModelCatalog:
                 raise TypeError(
                     f"providers=[{provider!r}] takes instances; name it in the model id instead: '{provider}:...'"
                 )
-        named = providers if isinstance(providers, Mapping) else {provider.name: provider for provider in providers}
+        if isinstance(providers, Mapping):
+            named = dict(cast("Mapping[str, Provider]", providers))
+        else:
+            named = {provider.name: provider for provider in providers}
         self.model = model
-        self._providers: dict[str, Provider] = dict(named)
+        self._providers: dict[str, Provider] = named
         self._prices = dict(prices or {})
         self._credentials = credentials or EnvironmentCredentials()
         self._resolved: dict[str, ResolvedModel] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 import anyio
@@ -68,7 +68,7 @@ class Launcher:
         Raises:
             WorkflowInvalid: It cannot run; every fault is listed.
         """
-        workflow = action if isinstance(action, Workflow) else one_step(action, given)
+        workflow = cast("Workflow[Any]", action) if isinstance(action, Workflow) else one_step(action, given)
         definition, faults = workflow.draft()
         passed: WeakSet[Launcher] = definition.memo.setdefault("passed", WeakSet())
         if not faults and self in passed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from .definition.functions import function_action
 from .definition.names import fault_of_name
@@ -23,7 +23,8 @@ def one_step(action: Action[Any] | Callable[..., Any], given: Collection[str] = 
         TypeError: It is no action.
     """
     if isinstance(action, Payload):
-        return _of_payload(action, frozenset(given) & action.defaults)
+        payload = cast("Payload[Any]", action)
+        return _of_payload(payload, frozenset(given) & payload.defaults)
     if callable(action):
         optional = frozenset(param.name for param in function_action(action).params if not param.required)
         return _of_function(action, frozenset(given) & optional)
@@ -31,7 +32,8 @@ def one_step(action: Action[Any] | Callable[..., Any], given: Collection[str] = 
 
 
 def _of_payload(payload: Payload[Any], inputs: frozenset[str]) -> Workflow[Any]:
-    made: dict[frozenset[str], Workflow[Any]] = payload.__dict__.setdefault("_one_step", {})  # like a cached_property
+    kept: dict[str, Any] = vars(payload)  # kept with the value, as a cached_property is
+    made: dict[frozenset[str], Workflow[Any]] = kept.setdefault("_one_step", {})
     if inputs not in made:
         made[inputs] = _made(payload, payload.name, inputs)
     return made[inputs]

@@ -226,7 +226,7 @@ class Workflow(Action[T], Generic[T]):
             action=placed,
             bindings={key: as_binding(value, where=f"step {step_name!r}: {key!r}") for key, value in given.items()},
             when=when,
-            after=(after,) if isinstance(after, str | Ref) else tuple(after),
+            after=_several(after),
             on_error=on_error,
             timeout=seconds(timeout),
             on_unknown=on_unknown,
@@ -329,7 +329,8 @@ class Workflow(Action[T], Generic[T]):
 def _as_action(action: Any) -> tuple[ActionDef, str, frozenset[str] | set[str]]:
     """The action for a definition, its own name, and the names it reads."""
     if isinstance(action, Payload):
-        return PayloadAction(action), action.name, action.variables
+        payload = cast("Payload[Any]", action)
+        return PayloadAction(payload), payload.name, payload.variables
     if isinstance(action, Workflow):
         definition = action.freeze()
         return WorkflowAction(definition), action.name, set(definition.inputs)
@@ -337,7 +338,7 @@ def _as_action(action: Any) -> tuple[ActionDef, str, frozenset[str] | set[str]]:
         placed = function_action(action)
         name = getattr(action, "__name__", type(action).__name__)
         return placed, name, {param.name for param in placed.params}
-    raise TypeError(f"a step is a Payload, a Workflow or a Python function, not {type(action).__name__}")
+    raise TypeError(f"a step is a Payload, a Workflow or a Python function, not {type(cast(object, action)).__name__}")
 
 
 def _fitting_default(name: str, kind: Any, default: Any) -> Any:
@@ -347,6 +348,12 @@ def _fitting_default(name: str, kind: Any, default: Any) -> Any:
     except ValueError as error:
         raise WorkflowInvalid(f"The default of input {name!r} is no {describe(kind)}: {error}") from None
     return to_data(value, where=f"the default of input {name!r}")
+
+
+def _several(after: Iterable[Ref[Any] | str]) -> tuple[Ref[Any] | str, ...]:
+    if isinstance(after, str):
+        return (after,)
+    return (cast("Ref[Any]", after),) if isinstance(after, Ref) else tuple(after)
 
 
 def _check_options(when: object, on_error: object, timeout: float | timedelta | None) -> None:

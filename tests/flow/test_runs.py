@@ -161,6 +161,7 @@ async def test_steps_that_never_came_to_be_are_still_there() -> None:
     async with stage() as s:
         run = await s.orch.run(wf)
         assert list(run.steps) == ["inner", "inner/one"]
+        assert [result.cost for result in run.steps.values()] == [0, 0]
         with pytest.raises(StepNotRun):
             run["inner/one"]
 

@@ -48,7 +48,7 @@ def test_the_table_shows_figure_floor_ratio_target_and_verdict() -> None:
         Result("plain", 7, ""),
     ]
     head, _, slow, quick, plain = text(results).splitlines()
-    assert head.split() == ["row", "measured", "floor", "ratio", "target", "met"]
+    assert head.split() == ["row", "measured", "floor", "which", "is", "ratio", "target", "met"]
     assert slow.split() == ["slow", "1", "234", "us", "100", "us", "bare", "12.3x", "<=", "3x", "NO"]
     assert quick.split() == ["quick", "2.50", "us", "2", "us", "bare", "1.25x", "<=", "floor", "+", "10", "us", "yes"]
     assert plain.split() == ["plain", "7"]

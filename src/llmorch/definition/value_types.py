@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeGuard, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, Field
 
@@ -66,12 +66,19 @@ def part_type(kind: Any, path: tuple[str | int, ...]) -> Any:
 def _field_type(kind: Any, name: str) -> Any:
     if get_origin(kind) is dict:
         return get_args(kind)[1]
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if _is_model(kind):
         field = kind.model_fields.get(name)
         return None if field is None else field.annotation
-    if isinstance(kind, type) and (is_dataclass(kind) or hasattr(kind, "__required_keys__")):
-        return get_type_hints(kind).get(name)
-    return None
+    return _hints(kind).get(name)
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass or TypedDict; none for anything else."""
+    return get_type_hints(kind) if is_dataclass(kind) or hasattr(kind, "__required_keys__") else {}
 
 
 def _item_type(kind: Any) -> Any:

@@ -8,6 +8,7 @@ steps. Containers hold nothing: they are only state.
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import cast
 
 import anyio
 import anyio.lowlevel
@@ -222,7 +223,8 @@ class Executor:
             await self.journal.flush()
 
 
-def _bare(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group."""
-    first = errors.exceptions[0]
-    return _bare(first) if isinstance(first, BaseExceptionGroup) else first
+def _bare(error: BaseException) -> BaseException:
+    """The first error of a group, at any depth."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

@@ -13,7 +13,7 @@ import anyio
 
 from .._clock import now_us
 from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed
-from ..ports import Claim, RunStore
+from ..ports import AppendReply, Claim, RunStore
 from .state.run import RunState
 
 __all__ = ["Journal", "Partial"]
@@ -136,6 +136,7 @@ class Journal:
         status, self._status = self._status, None
         self._busy = True
         try:
+            reply: AppendReply | None = None
             if self._instant:  # it cannot suspend, so nothing can cancel it half-way
                 reply = await self._store.append(self._claim, unit, status=status)
             else:
@@ -149,6 +150,7 @@ class Journal:
             turns, self._turns = self._turns, []
             for turn in turns:
                 turn.set()
+        assert reply is not None  # a shielded scope does not swallow anything
         self.committed = self._claim.last_seq = reply.last_seq
         self.inbox = reply.inbox
         for watcher in self.watchers:

@@ -1,6 +1,12 @@
 """Hooks that come with llmorch."""
 
+from typing import TYPE_CHECKING
+
 from .._lazy import attach
+
+if TYPE_CHECKING:
+    from .logs import Logging
+    from .progress import Progress
 
 __all__ = ["Logging", "Progress"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -45,7 +45,7 @@ def several(given: object) -> object:
     """What was given as a tuple; a bare text, whose letters would be taken, is refused."""
     if isinstance(given, str):
         raise ValueError(f"takes several: write [{given!r}]")
-    return tuple(given) if isinstance(given, Iterable) else given
+    return tuple(cast("Iterable[object]", given)) if isinstance(given, Iterable) else given
 
 
 def _positive(span: float | timedelta | None) -> float | timedelta | None:

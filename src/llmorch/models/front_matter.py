@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from .values import Data
 
 __all__ = ["split"]
@@ -35,4 +37,4 @@ def _fields(text: str, source: str) -> dict[str, Data]:
         return {}
     if not isinstance(fields, dict):
         raise ValueError(f"{source}: the front matter must be fields like 'role: system', not {type(fields).__name__}")
-    return fields
+    return cast("dict[str, Data]", fields)

@@ -17,7 +17,7 @@ from ..schema import check_type, json_schema
 from .action import Action
 from .base import FrozenData, Seconds, Value, positional, several
 from .block import Block
-from .message import Message
+from .message import Message, Role
 from .policy import Retry
 from .response import Response
 from .settings import Settings
@@ -167,7 +167,7 @@ class Payload(Value, Action[T], Generic[T]):
     @cached_property
     def variables(self) -> frozenset[str]:
         """Every root name the blocks read, those with defaults included."""
-        return frozenset().union(*(block.variables for block in self.blocks))
+        return frozenset[str]().union(*(block.variables for block in self.blocks))
 
     @cached_property
     def defaults(self) -> frozenset[str]:
@@ -193,7 +193,7 @@ class Payload(Value, Action[T], Generic[T]):
         """The same for values that are data already."""
         messages = [
             Message.plain(role, "\n\n".join(block.render_data(values) for block in blocks))
-            for role, blocks in groupby(self.blocks, key=lambda block: block.role)
+            for role, blocks in groupby(self.blocks, key=_role)
         ]
         return [*messages[:-1], *self.history, *messages[-1:]]
 
@@ -228,6 +228,10 @@ class Payload(Value, Action[T], Generic[T]):
     def run_sync(self, **values: Any) -> Response[T]:
         """`run` for code that is not async; works in scripts, running loops and notebooks."""
         return cast("Response[T]", door.current().respond_sync(self, values))
+
+
+def _role(block: Block) -> Role:
+    return block.role
 
 
 def _as_blocks(given: Iterable[Block | str]) -> tuple[Block, ...]:

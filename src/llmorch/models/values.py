@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from ..errors import ValueRefused
 
@@ -23,6 +23,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _MAX_DEPTH = 100
+_AnyMapping = Mapping[Any, Any]
 
 
 class FrozenDict(dict[K, V]):
@@ -34,8 +35,15 @@ class FrozenDict(dict[K, V]):
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("this mapping is frozen; make a changed copy with .using()")
 
-    # every way to change a dict, one refusal
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
+    # Every way to change a dict, one refusal. Any: the overloads of dict cannot be repeated by one method.
+    __setitem__: Any = _refuse
+    __delitem__: Any = _refuse
+    __ior__: Any = _refuse
+    clear: Any = _refuse
+    pop: Any = _refuse
+    popitem: Any = _refuse
+    setdefault: Any = _refuse
+    update: Any = _refuse
 
     def __copy__(self) -> FrozenDict[K, V]:
         return self
@@ -48,24 +56,28 @@ class FrozenDict(dict[K, V]):
 
 
 def _hashable(value: object) -> object:
-    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
+    return tuple(_hashable(item) for item in cast("list[object]", value)) if isinstance(value, list) else value
+
+
+def _frozen(mapping: dict[Any, Any]) -> FrozenDict[Any, Any]:
+    return FrozenDict(mapping)
 
 
 def freeze_mappings(value: Any) -> Any:  # Any: data in, data out
     """The value with every mapping frozen, at any depth; lists stay lists."""
     if isinstance(value, Mapping):
-        return FrozenDict({key: freeze_mappings(item) for key, item in value.items()})
+        return _frozen({key: freeze_mappings(item) for key, item in cast("_AnyMapping", value).items()})
     if isinstance(value, list):
-        return [freeze_mappings(item) for item in value]
+        return [freeze_mappings(item) for item in cast("list[Any]", value)]
     return value
 
 
 def freeze(value: Any) -> Any:  # Any: data in, data out
     """The value with every mapping frozen and every list a tuple, at any depth."""
     if isinstance(value, Mapping):
-        return FrozenDict({key: freeze(item) for key, item in value.items()})
+        return _frozen({key: freeze(item) for key, item in cast("_AnyMapping", value).items()})
     if isinstance(value, list | tuple):
-        return tuple(freeze(item) for item in value)
+        return tuple(freeze(item) for item in cast("list[Any]", value))
     return value
 
 
@@ -82,7 +94,7 @@ def to_data(value: Any, *, where: str = "value", step: str | None = None) -> Dat
     Raises:
         ValueRefused: NaN or infinity, bytes, a lone surrogate, nesting over 100 levels, or a type that is not data.
     """
-    kind = type(value)
+    kind: object = value.__class__
     if kind is str:
         return (
             value if value.isascii() or not _has_surrogate(value) else _refuse(where, "", "text with a lone surrogate")
@@ -107,9 +119,11 @@ def _convert(value: Any, where: str, path: str, depth: int) -> Data:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else _refuse(where, path, str(value))
     if isinstance(value, list | tuple):
-        return [_convert(item, where, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+        return [
+            _convert(item, where, f"{path}[{index}]", depth + 1) for index, item in enumerate(cast("list[Any]", value))
+        ]
     if isinstance(value, Mapping):
-        return _convert_mapping(value, where, path, depth)
+        return _convert_mapping(cast("_AnyMapping", value), where, path, depth)
     return _convert(_dumped(value, where, path), where, path, depth + 1)
 
 
@@ -141,9 +155,9 @@ def _dumped(value: Any, where: str, path: str) -> Data:
     if isinstance(value, bytes | bytearray | memoryview):
         _refuse(where, path, "bytes (decode or base64 them first)")
     if isinstance(value, complex | re.Pattern | Iterator) or (isinstance(value, Decimal) and not value.is_finite()):
-        _refuse(where, path, f"{value!r}" if isinstance(value, Decimal | complex) else f"a {type(value).__name__}")
+        _refuse(where, path, _named(value))
     if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)  # one order in every process
+        return sorted(cast("set[Any]", value), key=repr)  # one order in every process
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     from pydantic import BaseModel
@@ -162,6 +176,10 @@ def _dumped(value: Any, where: str, path: str) -> Data:
         _refuse(where, path, "text that is no valid Unicode")
 
 
+def _named(value: object) -> str:
+    return repr(value) if isinstance(value, Decimal | complex) else f"a {type(value).__name__}"
+
+
 def _refuse_hidden(plain: Any, where: str, path: str) -> None:
     """pydantic's JSON mode turns NaN into null and bytes into text; both would be lost silently."""
     if isinstance(plain, float) and not math.isfinite(plain):
@@ -169,10 +187,10 @@ def _refuse_hidden(plain: Any, where: str, path: str) -> None:
     if isinstance(plain, bytes | bytearray):
         _refuse(where, path, "bytes (decode or base64 them first)")
     if isinstance(plain, Mapping):
-        for key, item in plain.items():
+        for key, item in cast("_AnyMapping", plain).items():
             _refuse_hidden(item, where, f"{path}.{key}")
     elif isinstance(plain, list | tuple | set | frozenset):
-        for index, item in enumerate(plain):
+        for index, item in enumerate(cast("list[Any]", plain)):
             _refuse_hidden(item, where, f"{path}[{index}]")
 
 
@@ -194,7 +212,7 @@ def _refuse(where: str, path: str, what: str) -> NoReturn:
 
 def copy_data(value: Data) -> Data:
     """The same data in fresh containers: every reader gets its own."""
-    kind = type(value)
+    kind: object = value.__class__
     if kind is list:
         return [copy_data(item) for item in value]
     if kind is dict:

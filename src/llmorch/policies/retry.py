@@ -75,10 +75,14 @@ async def retried(
     may_pass: Callable[[BaseException, int, Retry], bool] | None = None,
 ) -> T:
     """`retrying` for a caller whose own first attempt has failed with `first`."""
-    decide = may_pass or (lambda error, number, given: is_retryable(error, attempt=number, policy=given))
+    decide = may_pass or _may_pass
     if policy.attempts == 1 or not decide(first, 1, policy):
         raise first
     return await _again(attempt, policy, first, pause, decide)
+
+
+def _may_pass(error: BaseException, attempt: int, policy: Retry) -> bool:
+    return is_retryable(error, attempt=attempt, policy=policy)
 
 
 async def _again(

@@ -16,6 +16,8 @@ from .step import StepState
 
 __all__ = ["arguments", "child_inputs", "default_data", "item_count", "map_result", "resolved", "skipped_binding"]
 
+_SIMPLE = (str, int, float, bool, list, dict)
+
 
 def resolved(state: StepState) -> dict[str, Data] | Mark:
     """Argument -> value for a step, each a copy of its own; a mark when a binding is skipped.
@@ -28,7 +30,7 @@ def resolved(state: StepState) -> dict[str, Data] | Mark:
     args: dict[str, Data] = {}
     for name, slot, resolve in state.step.args:
         value = values[slot] if resolve is None else resolve(values)
-        kind = type(value)
+        kind: object = value.__class__
         if kind is Mark:
             worst = LOST if value is LOST or worst is LOST else SKIPPED
         elif kind is list or kind is dict:
@@ -99,7 +101,8 @@ def child_inputs(definition: WorkflowDef, args: Mapping[str, Data]) -> dict[str,
 
 def _fitted(definition: WorkflowDef, name: str, value: Data) -> Data:
     kind = definition.inputs[name].type
-    if kind is Any or (kind in (str, int, float, bool, list, dict) and type(value) is kind):
+    given: object = value.__class__
+    if kind is Any or (kind in _SIMPLE and given is kind):
         return value
     try:
         return to_data(validate(kind, value), where=f"input {name!r}")

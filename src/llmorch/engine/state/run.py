@@ -6,7 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from ...definition.workflow import WorkflowDef
 from ...events import (
@@ -42,6 +42,20 @@ _ONE_REQUEST = Usage(requests=1)
 _COUNTED_ALREADY = Usage(requests=-1)  # a call counts when it starts, so that one that fails counts too
 
 _SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\])?")
+
+
+_FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {}  # Any: the state, and an event of the key's class
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _on(kind: type[Event]) -> Callable[[F], F]:
+    """Register a method as the fold of one class of events."""
+
+    def register(fold: F) -> F:
+        _FOLDS[kind] = fold
+        return fold
+
+    return register
 
 
 class RunState:
@@ -123,23 +137,9 @@ class RunState:
             KeyError: The definition has no such step.
         """
         found = self.steps.get(path)
-        return self._placed(path) if found is None else found
+        return _placed(self, path) if found is None else found
 
-    def _placed(self, path: str) -> StepState:
-        frame: Frame | None = self.frame
-        state: StepState | None = None
-        for segment in path.split("/"):
-            matched = _SEGMENT.fullmatch(segment)
-            if matched is None or frame is None:
-                raise KeyError(path)
-            slot = frame.compiled.slots[matched[1]] - len(frame.compiled.definition.inputs)
-            state = self.begin(frame, slot)
-            if matched[2] is not None:
-                state = self.begin_item(state, int(matched[2]))
-            frame = state.child
-        assert state is not None
-        return state
-
+    @_on(RunStarted)
     def _run_started(self, event: RunStarted) -> None:
         self.run_id = event.run_id
         self.inputs = event.inputs
@@ -149,6 +149,7 @@ class RunState:
         self.metadata = event.metadata
         self.top = Frame(compiled(self.definition), ready=self.ready, inputs=dict(event.inputs))
 
+    @_on(StepStarted)
     def _step_started(self, event: StepStarted) -> None:
         state = self.at(event.step)
         state.status = "running"
@@ -166,6 +167,7 @@ class RunState:
         inputs = child_inputs(child.definition, arguments(state))
         state.child = Frame(child, ready=self.ready, inputs=inputs, prefix=state.path + "/", parent=state)
 
+    @_on(MapExpanded)
     def _map_expanded(self, event: MapExpanded) -> None:
         state = self.at(event.step)
         rule = state.step.definition.map
@@ -180,6 +182,7 @@ class RunState:
         self.ready.append((state, items.next))
         items.next += 1
 
+    @_on(CallStarted)
     def _call_started(self, event: CallStarted) -> None:
         record = CallRecord(
             event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
@@ -187,6 +190,7 @@ class RunState:
         self.at(event.step).calls.append(record)
         self.usage = self.usage + _ONE_REQUEST
 
+    @_on(CallFinished)
     def _call_finished(self, event: CallFinished) -> None:
         record = self.at(event.step).calls[event.call - 1]
         record.finished_us = event.at_us
@@ -204,6 +208,7 @@ class RunState:
             else:
                 self.priced_cost += event.cost
 
+    @_on(StepSucceeded)
     def _step_succeeded(self, event: StepSucceeded) -> None:
         state = self.at(event.step)
         value = event.value
@@ -215,6 +220,7 @@ class RunState:
         state.cached = event.cached
         self._end(state, event, "succeeded", value)
 
+    @_on(StepSkipped)
     def _step_skipped(self, event: StepSkipped) -> None:
         state = self.at(event.step)
         state.reason = event.reason
@@ -230,6 +236,7 @@ class RunState:
             marks = [resolve(values) for _, resolve in step.guard.args]
         return LOST if any(mark is LOST for mark in marks) else SKIPPED
 
+    @_on(StepFailed)
     def _step_failed(self, event: StepFailed) -> None:
         state = self.at(event.step)
         state.error = event.error
@@ -245,6 +252,7 @@ class RunState:
             state.frame.close(event.error, state.path)
         self._end(state, event, "failed", LOST)
 
+    @_on(StepCancelled)
     def _step_cancelled(self, event: StepCancelled) -> None:
         state = self.at(event.step)
         state.reason = event.reason or "cancelled"
@@ -279,32 +287,32 @@ class RunState:
         if items.done == len(items.items) or (items.closed and items.active == 0):
             self.ready.append((owner, END))
 
-    def _warned(self, event: Warned) -> None:
+    @_on(Warned)
+    def _record_warning(self, event: Warned) -> None:
         self.warnings.append(event)
 
+    @_on(RunCancelRequested)
     def _cancel_requested(self, event: RunCancelRequested) -> None:
         self.cancel_requested = True
 
+    @_on(RunFinished)
     def _run_finished(self, event: RunFinished) -> None:
         self.status = event.status
         self.error = event.error
         self.finished_us = event.at_us
 
 
-_FOLDS: dict[type[Event], Callable[[RunState, Any], None]] = cast(
-    "dict[type[Event], Callable[[RunState, Any], None]]",
-    {
-        RunStarted: RunState._run_started,
-        StepStarted: RunState._step_started,
-        StepSucceeded: RunState._step_succeeded,
-        CallStarted: RunState._call_started,
-        CallFinished: RunState._call_finished,
-        MapExpanded: RunState._map_expanded,
-        StepSkipped: RunState._step_skipped,
-        StepFailed: RunState._step_failed,
-        StepCancelled: RunState._step_cancelled,
-        Warned: RunState._warned,
-        RunCancelRequested: RunState._cancel_requested,
-        RunFinished: RunState._run_finished,
-    },
-)
+def _placed(run: RunState, path: str) -> StepState:
+    frame: Frame | None = run.frame
+    state: StepState | None = None
+    for segment in path.split("/"):
+        matched = _SEGMENT.fullmatch(segment)
+        if matched is None or frame is None:
+            raise KeyError(path)
+        slot = frame.compiled.slots[matched[1]] - len(frame.compiled.definition.inputs)
+        state = run.begin(frame, slot)
+        if matched[2] is not None:
+            state = run.begin_item(state, int(matched[2]))
+        frame = state.child
+    assert state is not None
+    return state

@@ -98,8 +98,8 @@ def _parsed(text: str) -> Data:
 
 def output_spec(payload: Payload[Any]) -> OutputSpec:
     """The payload's output specification, worked out once and kept with it."""
-    found = payload.__dict__.get("_output_spec")
-    if found is None:
-        found = payload.__dict__["_output_spec"] = OutputSpec(payload.output)  # cached like a cached_property
-    assert isinstance(found, OutputSpec)
+    kept: dict[str, Any] = vars(payload)  # kept with the value, as a cached_property is
+    found = kept.get("_output_spec")
+    if not isinstance(found, OutputSpec):
+        found = kept["_output_spec"] = OutputSpec(payload.output)
     return found

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Literal, Protocol, TypeVarTuple
 
 __all__ = ["BackgroundTask", "Waker", "at_loop_end", "backend", "clock", "spawn", "token"]
@@ -93,7 +93,7 @@ class _AsyncioTask:
         self.task.cancel()
 
 
-def spawn(function: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> BackgroundTask:
+def spawn(function: Callable[[*Ts], Coroutine[Any, Any, None]], *args: *Ts) -> BackgroundTask:
     """Start a coroutine function as a task of the running loop, outside every task group.
 
     Nobody waits for it: what it raises is logged. It ends with its loop at the latest.
@@ -107,10 +107,16 @@ def spawn(function: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> Backgroun
         handle = _TrioTask()
         trio.lowlevel.spawn_system_task(_guarded_in_scope, handle.scope, function, args)
         return handle
-    task = asyncio.get_running_loop().create_task(_guarded(function, args))
+    task = asyncio.get_running_loop().create_task(function(*args))
     _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    task.add_done_callback(_ended)
     return _AsyncioTask(task)
+
+
+def _ended(task: asyncio.Task[Any]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a background task of llmorch failed", exc_info=error)
 
 
 async def _guarded(function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:

@@ -52,6 +52,7 @@ class Launcher:
         self._around = around_of(hooks)
         self._deps = deps
         self._places = Places(concurrency)
+        self._services: Services | None = None
         self._limiter: anyio.CapacityLimiter | None = None
         self._loop: object = None
 
@@ -133,7 +134,9 @@ class Launcher:
             tags=started.tags,
         )
         await store.create(row, [started], definition=None)
-        services = Services(self.catalog, self._places, self._threads, deps=self._deps, around=self._around)
+        if self._services is None:
+            self._services = Services(self.catalog, self._places, self._threads, deps=self._deps, around=self._around)
+        services = self._services
         claim = Claim(run_id, row.epoch, 1)
         live = LiveRun(definition, started, store=store, claim=claim, services=services, observers=self._observers)
         self.queries.remember(run_id, definition)

@@ -31,7 +31,7 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_ended", "_leaving", "_observers", "_waiting", "executor", "failure", "journal", "seen", "state", "store",
+        "_ended", "_observers", "_over", "_settled", "executor", "failure", "journal", "seen", "state", "store",
     )  # fmt: skip
 
     def __init__(
@@ -52,8 +52,8 @@ class LiveRun:
         self.failure: BaseException | None = None
         self._observers = observers
         self._ended = False
-        self._waiting: list[anyio.Event] = []
-        self._leaving: list[anyio.Event] = []
+        self._over: anyio.Event | None = None
+        self._settled: anyio.Event | None = None
         self.seen = False
 
     @property
@@ -76,15 +76,15 @@ class LiveRun:
         finally:
             self._ended = True
             self.journal.close()
-            for event in self._waiting:
-                event.set()
+            if self._over is not None:
+                self._over.set()
             if watched:
                 with anyio.move_on_after(_OBSERVERS_S, shield=True):
                     for seen in watched:
                         await seen.wait()
             self.seen = True
-            for event in self._leaving:
-                event.set()
+            if self._settled is not None:
+                self._settled.set()
 
     def _watched(self, observer: Observer) -> anyio.Event:
         """Let an observer see every event, in its own time; the event is set when it has."""
@@ -96,16 +96,16 @@ class LiveRun:
     async def wait(self) -> None:
         """Return when nothing more happens here."""
         if not self._ended:
-            event = anyio.Event()
-            self._waiting.append(event)
-            await event.wait()
+            if self._over is None:
+                self._over = anyio.Event()
+            await self._over.wait()
 
     async def wait_seen(self) -> None:
         """Return when nothing more happens here and the observers have seen it."""
         if not self.seen:
-            event = anyio.Event()
-            self._leaving.append(event)
-            await event.wait()
+            if self._settled is None:
+                self._settled = anyio.Event()
+            await self._settled.wait()
 
     def listen(self, *, after: int = 0) -> Listener:
         """Its events from a seq on, and the pieces of answers as they come."""

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+
 from benchmarks.rows import ROWS
 from benchmarks.table import Result, Target, markdown, text
 

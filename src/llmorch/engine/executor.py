@@ -7,8 +7,9 @@ steps. Containers hold nothing: they are only state.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -24,7 +25,6 @@ from .services import Services
 from .state.run import RunState
 from .state.stop import in_flight
 from .stepper import Ending, Stepper
-from .timers import Timers
 
 __all__ = ["Executor"]
 
@@ -38,7 +38,7 @@ class Executor:
     """Runs one run."""
 
     __slots__ = (
-        "_births", "_cancelled", "_done", "_fatal", "_group", "_halted", "_idle", "_leaving", "_stepper", "_timers",
+        "_births", "_cancelled", "_done", "_fatal", "_group", "_halted", "_idle", "_leaving", "_stepper",
         "journal", "services", "state",
     )  # fmt: skip
 
@@ -46,7 +46,6 @@ class Executor:
         self.state = state
         self.journal = journal
         self.services = services
-        services.rest = self.rest
         self._group: TaskGroup | None = None
         self._births = 0
         self._idle: anyio.Event | None = None
@@ -55,8 +54,7 @@ class Executor:
         self._cancelled = False
         self._leaving = False
         self._fatal: Failure | None = None
-        self._timers = Timers(lambda wait: self._tasks.start_soon(wait), self._call_help)
-        self._stepper = Stepper(state, journal, services, timers=self._timers, finish=self._finish, abort=self._abort)
+        self._stepper = Stepper(state, journal, services, conductor=self)
 
     @property
     def _tasks(self) -> TaskGroup:
@@ -81,7 +79,7 @@ class Executor:
                     group.cancel_scope.deadline = anyio.current_time() + self.state.timeout
                 await self._first_runner()
                 group.cancel_scope.deadline = float("inf")
-                self._timers.stop_all()
+                self._stepper.timers.stop_all()
         except BaseExceptionGroup as errors:
             await self._close(cancelled=True)
             raise _bare(errors) from None
@@ -94,8 +92,7 @@ class Executor:
             await self._close(cancelled=self._cancelled)
         await self.journal.flush()
         self._group = None
-        del self._stepper, self._timers
-        self.services.rest = _clock.sleep
+        del self._stepper
 
     def leave(self) -> None:
         """Start nothing more; return from `run` when what is in flight has ended, leaving the run as it is."""
@@ -124,7 +121,7 @@ class Executor:
         places.give()
         try:
             if self.state.ready:
-                self._call_help()
+                self.call_help()
             await _clock.sleep(wait_s)
             await places.take()
         except BaseException:
@@ -172,7 +169,7 @@ class Executor:
             work = advance(*ready.popleft())
             if work is not None:
                 if ready:
-                    self._call_help()
+                    self.call_help()
                 await work
             elif journal.pending >= _STEPS_PER_CHECKPOINT:
                 await journal.flush()
@@ -183,7 +180,11 @@ class Executor:
                     return
                 count, since = 0, monotonic()
 
-    def _call_help(self) -> None:
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine function beside the run."""
+        self._tasks.start_soon(work)
+
+    def call_help(self) -> None:
         """See that somebody takes what this runner cannot reach while it waits."""
         if self._idle is not None:
             self._idle.set()
@@ -191,7 +192,7 @@ class Executor:
             self._births += 1
             self._tasks.start_soon(self._helper)
 
-    def _finish(self, ending: Ending, failure: Failure | None) -> None:
+    def finish(self, ending: Ending, failure: Failure | None) -> None:
         if self._done:
             return
         self._done = self._halted = True
@@ -199,7 +200,7 @@ class Executor:
         if self._idle is not None:
             self._idle.set()
 
-    def _abort(self, failure: Failure) -> None:
+    def abort(self, failure: Failure) -> None:
         self._fatal = self._fatal or failure
         self._halted = True
         self._tasks.cancel_scope.cancel()
@@ -211,14 +212,14 @@ class Executor:
         for state in in_flight(self.state.steps.values()):
             self.journal.append(StepCancelled(state.path))
         if cancelled:
-            self._finish("cancelled", None)
+            self.finish("cancelled", None)
         elif self._fatal is not None:
-            self._finish("failed", self._fatal)
+            self.finish("failed", self._fatal)
         else:
             text = (
                 f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
             )
-            self._finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
+            self.finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
         with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised already
             await self.journal.flush()
 

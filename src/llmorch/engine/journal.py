@@ -47,21 +47,8 @@ class Journal:
     """
 
     __slots__ = (
-        "_buffer",
-        "_busy",
-        "_claim",
-        "_instant",
-        "_seq",
-        "_status",
-        "_store",
-        "_turns",
-        "closed", "committed",
-        "delta_watchers",
-        "failure",
-        "inbox",
-        "partial",
-        "state",
-        "watchers",
+        "_buffer", "_busy", "_claim", "_instant", "_seq", "_status", "_store", "_turn", "closed", "committed",
+        "delta_watchers", "failure", "inbox", "partial", "state", "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -79,7 +66,7 @@ class Journal:
         self._seq = claim.last_seq
         self._buffer: list[Event] = []
         self._busy = False
-        self._turns: list[anyio.Event] = []
+        self._turn: anyio.Event | None = None
         self._status: str | None = None
 
     @property
@@ -93,11 +80,11 @@ class Journal:
         Args:
             status: The run's status from here on, where the event changes it.
         """
-        seq = self._seq = self._seq + 1
-        event.seq = seq
+        seq = event.seq = self._seq + 1
         event.at_us = now_us()
         event.run_id = self._claim.run_id
-        self.state.apply(event)
+        self.state.apply(event)  # first: an event that cannot be folded is not counted either
+        self._seq = seq
         self._buffer.append(event)
         if status is not None:
             self._status = status
@@ -116,9 +103,9 @@ class Journal:
             if self.failure is not None:
                 raise self.failure
             if self._busy:
-                turn = anyio.Event()
-                self._turns.append(turn)
-                await turn.wait()
+                if self._turn is None:
+                    self._turn = anyio.Event()
+                await self._turn.wait()
             else:
                 await self._commit()
 
@@ -147,9 +134,9 @@ class Journal:
             raise
         finally:
             self._busy = False
-            turns, self._turns = self._turns, []
-            for turn in turns:
-                turn.set()
+            if self._turn is not None:
+                self._turn.set()
+                self._turn = None
         assert reply is not None  # a shielded scope does not swallow anything
         self.committed = self._claim.last_seq = reply.last_seq
         self.inbox = reply.inbox

@@ -35,7 +35,7 @@ from ..policies.fallback import falling_back
 from ..policies.retry import retried
 from ..ports import Call, OnDelta, Proceed, Provider, ProviderRequest, ProviderResponse
 from .journal import Journal
-from .services import Services
+from .services import Conductor, Services
 from .state.step import StepState
 from .steps.output import OutputSpec
 
@@ -56,16 +56,24 @@ class Reply:
 class CallPath:
     """Carries one payload of one step to its answer."""
 
-    __slots__ = ("_finished", "journal", "output", "payload", "services", "state")
+    __slots__ = ("_finished", "conductor", "journal", "output", "payload", "services", "state")
 
     def __init__(
-        self, payload: Payload[Any], output: OutputSpec, state: StepState, *, journal: Journal, services: Services
+        self,
+        payload: Payload[Any],
+        output: OutputSpec,
+        state: StepState,
+        *,
+        journal: Journal,
+        services: Services,
+        conductor: Conductor,
     ) -> None:
         self.payload = payload
         self.output = output
         self.state = state
         self.journal = journal
         self.services = services
+        self.conductor = conductor
         self._finished: CallFinished | None = None
 
     async def carry(self, messages: Sequence[Message]) -> None:
@@ -245,7 +253,7 @@ class CallPath:
             self._finished.not_before = now_us() + int(wait_s * 1_000_000)
         self._record()
         await self.journal.flush()
-        await self.services.rest(wait_s)
+        await self.conductor.rest(wait_s)
 
     def _record(self) -> None:
         """Append the end of the last call, if it is still pending."""

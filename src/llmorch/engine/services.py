@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from anyio import CapacityLimiter
 
-from .. import _clock
+from ..models.failure import Failure
 from ..models.policy import Retry
 from ..models.usage import Usage
 from ..planner.catalog import ResolvedModel
 from ..ports import Call, Proceed, Provider, ProviderResponse
 from .places import Places
 
-__all__ = ["AroundCall", "Models", "Services"]
+__all__ = ["AroundCall", "Conductor", "Ending", "Models", "Services"]
 
 
+Ending = Literal["succeeded", "partial", "failed", "cancelled"]
 _RETRY = Retry()  # a pydantic value: made once, not for each run
 
 
@@ -46,7 +47,31 @@ class Models(Protocol):
         ...
 
 
-@dataclass(slots=True)
+class Conductor(Protocol):
+    """What a stepper asks of the executor."""
+
+    def finish(self, ending: Ending, failure: Failure | None) -> None:
+        """The top workflow ended."""
+        ...
+
+    def abort(self, failure: Failure) -> None:
+        """A failure ends the run, whatever `on_error` says."""
+        ...
+
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine function beside the run."""
+        ...
+
+    def call_help(self) -> None:
+        """Something became ready while the runner waits."""
+        ...
+
+    async def rest(self, wait_s: float) -> None:
+        """Wait without holding a place."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """What steps use.
 
@@ -56,7 +81,6 @@ class Services:
         deps: The application's own object, for `RunContext`.
         around: The hooks that wrap provider calls, outermost first.
         retry: The policy of payloads that name none.
-        rest: Waits so many seconds without holding a place; set by the executor.
     """
 
     models: Models
@@ -65,4 +89,3 @@ class Services:
     deps: Any = None  # Any: the application's own object
     around: Sequence[AroundCall] = ()
     retry: Retry = _RETRY
-    rest: Callable[[float], Awaitable[None]] = _clock.sleep

@@ -5,7 +5,7 @@ All of it is synchronous but the leaves, payloads and functions, which come back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Literal
 
 import anyio
@@ -18,7 +18,7 @@ from ..models.failure import Failure, failure_of
 from ..models.values import Data
 from ..planner.resolve import LOST, UNDECIDED, Mark
 from .journal import Journal
-from .services import Services
+from .services import Conductor, Ending, Services
 from .state.arguments import arguments, child_inputs, item_count, resolved, skipped_binding
 from .state.frame import END, Frame
 from .state.run import RunState
@@ -27,23 +27,17 @@ from .state.stop import in_flight, wind_down
 from .steps.function import run_function
 from .steps.guard import is_open
 from .steps.payload import run_payload
-from .timers import Timers
+from .timers import NO_TIMERS, Timers
 
 __all__ = ["Ending", "Stepper", "Work"]
 
 Work = Coroutine[Any, Any, None]
-Ending = Literal["succeeded", "partial", "failed", "cancelled"]
 
 
 class Stepper:
-    """Advances one run.
+    """Advances one run."""
 
-    Args:
-        finish: Told how the top workflow ended.
-        abort: Told of a failure that ends the run whatever `on_error` says.
-    """
-
-    __slots__ = ("abort", "finish", "journal", "services", "state", "timers")
+    __slots__ = ("conductor", "journal", "services", "state", "timers")
 
     def __init__(
         self,
@@ -51,16 +45,13 @@ class Stepper:
         journal: Journal,
         services: Services,
         *,
-        timers: Timers,
-        finish: Callable[[Ending, Failure | None], None],
-        abort: Callable[[Failure], None],
+        conductor: Conductor,
     ) -> None:
         self.state = state
         self.journal = journal
         self.services = services
-        self.timers = timers
-        self.finish = finish
-        self.abort = abort
+        self.timers = NO_TIMERS
+        self.conductor = conductor
 
     def advance(self, owner: Frame | StepState, index: int) -> Work | None:
         """Do what can be done at once; what takes time comes back as a coroutine."""
@@ -142,9 +133,13 @@ class Stepper:
             if isinstance(action, FunctionAction):
                 if journal.committed < seq and not action.pure:
                     await journal.durable(seq)
-                await run_function(state, action, args, journal=journal, services=self.services)
+                await run_function(
+                    state, action, args, journal=journal, services=self.services, conductor=self.conductor
+                )
             elif isinstance(action, PayloadAction):
-                await run_payload(state, action.payload, args, journal=journal, services=self.services)
+                await run_payload(
+                    state, action.payload, args, journal=journal, services=self.services, conductor=self.conductor
+                )
         except (ClaimLost, StoreCorrupt):
             raise
         except anyio.get_cancelled_exc_class():
@@ -177,7 +172,7 @@ class Stepper:
         failure = failure_of(error, step=state.path)
         self.journal.append(StepFailed(state.path, failure))
         if isinstance(error, BudgetExceeded):
-            self.abort(failure)
+            self.conductor.abort(failure)
 
     def _open_map(self, state: StepState, args: dict[str, Data]) -> None:
         width = item_count(args, state.step.each, state.path)
@@ -201,9 +196,9 @@ class Stepper:
         if parent is None:
             _, failure = self._outcome(frame)
             if failure is not None:
-                self.finish("failed", failure)
+                self.conductor.finish("failed", failure)
             else:
-                self.finish("partial" if self.state.failed else "succeeded", None)
+                self.conductor.finish("partial" if self.state.failed else "succeeded", None)
         elif parent.finished_us is None:
             self._close_container(parent, *self._outcome(frame))
 
@@ -259,6 +254,8 @@ class Stepper:
         """Bound a container's time, where its step has a timeout."""
         limit_s = state.step.definition.timeout
         if limit_s is not None:
+            if self.timers is NO_TIMERS:
+                self.timers = Timers(self.conductor.beside, self.conductor.call_help)
             self.timers.start(state.path, limit_s, lambda: self._out_of_time(state))
 
     def _out_of_time(self, state: StepState) -> None:

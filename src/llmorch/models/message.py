@@ -83,6 +83,7 @@ class ToolCall:
 
 
 _set = object.__setattr__
+_FIELDS = {"role", "content", "tool_calls", "tool_call_id"}  # one for all: nothing changes the set of a frozen value
 
 
 class Message(Value):
@@ -121,7 +122,7 @@ class Message(Value):
         """A message of text that needs no validation: pydantic would take ten times as long to find nothing."""
         message = cls.__new__(cls)
         _set(message, "__dict__", {"role": role, "content": text, "tool_calls": (), "tool_call_id": None})
-        _set(message, "__pydantic_fields_set__", {"role", "content", "tool_calls", "tool_call_id"})
+        _set(message, "__pydantic_fields_set__", _FIELDS)
         _set(message, "__pydantic_extra__", None)
         _set(message, "__pydantic_private__", None)
         return message

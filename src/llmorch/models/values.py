@@ -155,7 +155,7 @@ def _dumped(value: Any, where: str, path: str) -> Data:
     if isinstance(value, bytes | bytearray | memoryview):
         _refuse(where, path, "bytes (decode or base64 them first)")
     if isinstance(value, complex | re.Pattern | Iterator) or (isinstance(value, Decimal) and not value.is_finite()):
-        _refuse(where, path, _named(value))
+        _refuse(where, path, _named(cast("object", value)))
     if isinstance(value, set | frozenset):
         return sorted(cast("set[Any]", value), key=repr)  # one order in every process
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -6,7 +6,6 @@ place where values flow; it is called by the fold, so a resumed run and a live o
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Union
 
 from ...errors import StepError
@@ -22,7 +21,36 @@ __all__ = ["END", "STOP", "Frame", "Ready"]
 
 END: Final = -1
 STOP: Final = -2
-Ready = deque[tuple[Union["Frame", "StepState"], int]]
+Work = tuple[Union["Frame", "StepState"], int]
+
+
+class Ready:
+    """A queue of what can be done now. An empty `deque` holds 760 bytes, and most runs in flight have an empty one."""
+
+    __slots__ = ("_items", "_taken")
+
+    def __init__(self) -> None:
+        self._items: list[Work] = []
+        self._taken = 0
+
+    def __bool__(self) -> bool:
+        return self._taken < len(self._items)
+
+    def append(self, work: Work) -> None:
+        """Put it at the end."""
+        self._items.append(work)
+
+    def popleft(self) -> Work:
+        """Take the one that has waited longest."""
+        items, taken = self._items, self._taken
+        work = items[taken]
+        if taken + 1 == len(items):
+            self._items, self._taken = [], 0
+        elif taken > 1000 and taken * 2 > len(items):
+            self._items, self._taken = items[taken + 1 :], 0
+        else:
+            self._taken = taken + 1
+        return work
 
 
 class Frame:
@@ -65,10 +93,12 @@ class Frame:
         self.failure: Failure | None = None
         self.failed_step: str | None = None
         self.stoppable = parent is not None and parent.is_stoppable
-        self.arrivals: dict[int, list[int]] = {}
+        self.arrivals: dict[int, list[int]] | None = None
         for name, slot in zip(compiled.definition.inputs, range(len(compiled.definition.inputs)), strict=True):
             self.values[slot] = inputs.get(name, SKIPPED)
-        ready.extend((self, index) for index, count in enumerate(self.remaining) if count == 0)
+        for step, count in enumerate(self.remaining):
+            if count == 0:
+                ready.append((self, step))
         for index, selection in enumerate(compiled.selections):
             self._consider(index, selection)
 
@@ -131,6 +161,8 @@ class Frame:
 
     def _quorum(self, index: int, selection: Selection) -> Any:
         assert selection.n is not None
+        if self.arrivals is None:
+            self.arrivals = {}
         order = self.arrivals.setdefault(index, [])
         for position, (slot, _) in enumerate(selection.members):
             content = self.values[slot]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -83,7 +82,7 @@ class RunState:
         self.timeout: float | None = None
         self.started_us = 0
         self.finished_us: int | None = None
-        self.ready: Ready = deque()
+        self.ready = Ready()
         self.steps: dict[str, StepState] = {}
         self.top: Frame | None = None
         self.failed = 0

@@ -16,7 +16,7 @@ from ...models.values import Data, copy_data, to_data
 from ...policies.retry import retrying
 from ...schema import describe, validate
 from ..journal import Journal
-from ..services import Services
+from ..services import Conductor, Services
 from ..state.step import StepState
 
 __all__ = ["run_function"]
@@ -25,7 +25,13 @@ _SIMPLE = (str, int, float, bool, list, dict)
 
 
 async def run_function(
-    state: StepState, action: FunctionAction, args: dict[str, Any], *, journal: Journal, services: Services
+    state: StepState,
+    action: FunctionAction,
+    args: dict[str, Any],
+    *,
+    journal: Journal,
+    services: Services,
+    conductor: Conductor,
 ) -> None:
     """Call it with its arguments validated to their annotations, and record what it returns as data.
 
@@ -38,7 +44,7 @@ async def run_function(
                 state, action, _given(state, action, copy_data(args), journal, services), journal, services
             ),
             action.retry,
-            pause=lambda _, wait_s: services.rest(wait_s),
+            pause=lambda _, wait_s: conductor.rest(wait_s),
             may_pass=lambda error, _, __: isinstance(error, Exception),
         )
         state.args = None

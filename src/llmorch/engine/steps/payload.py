@@ -8,7 +8,7 @@ from typing import Any
 from ...models.payload import Payload
 from ..journal import Journal
 from ..onion import CallPath
-from ..services import Services
+from ..services import Conductor, Services
 from ..state.step import StepState
 from .output import output_spec
 
@@ -16,7 +16,13 @@ __all__ = ["run_payload"]
 
 
 def run_payload(
-    state: StepState, payload: Payload[Any], args: dict[str, Any], *, journal: Journal, services: Services
+    state: StepState,
+    payload: Payload[Any],
+    args: dict[str, Any],
+    *,
+    journal: Journal,
+    services: Services,
+    conductor: Conductor,
 ) -> Coroutine[Any, Any, None]:
     """Render, ask, read, and record the value together with the end of its call.
 
@@ -24,5 +30,5 @@ def run_payload(
         LLMOrchError: There is no value.
     """
     messages = payload.render_data(args)
-    path = CallPath(payload, output_spec(payload), state, journal=journal, services=services)
+    path = CallPath(payload, output_spec(payload), state, journal=journal, services=services, conductor=conductor)
     return path.carry(messages)

@@ -1,4 +1,4 @@
-"""What tests of workflows and of plugins need: scripted answers, a virtual clock, conformance checks."""
+"""What tests of workflows need: scripted answers and a virtual clock."""
 
 from __future__ import annotations
 

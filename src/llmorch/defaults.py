@@ -16,6 +16,7 @@ from .ports import CredentialSource, Provider, RunStore
 from .pricing import Price
 from .run import Run
 from .stream import Stream
+from .workflow import Workflow
 
 __all__ = ["OrchestratorOptions", "configure", "runner"]
 
@@ -29,6 +30,7 @@ class OrchestratorOptions(TypedDict, total=False):
     hooks: Iterable[Any]
     prices: Mapping[str, Price] | None
     credentials: CredentialSource | None
+    workflows: Iterable[Workflow[Any]]
     deps: Any
     concurrency: int
 

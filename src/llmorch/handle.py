@@ -37,7 +37,7 @@ class RunHandle(Generic[T]):
         """The run's id."""
         return self._id
 
-    def events(self, *, after: int = 0) -> Listener:
+    def events(self, after: int = 0) -> Listener:
         """The run's events in order, from after this seq to `RunFinished`; reconnect with the last seq seen."""
         return self._queries.listen(self._id, after=after)
 

@@ -31,6 +31,7 @@ __all__ = [
     "each",
     "first_n",
     "first_of",
+    "leaves",
     "optional",
     "refs_in",
 ]
@@ -249,7 +250,7 @@ def first_of(*refs: Ref[T]) -> FirstOf:
     return FirstOf(_refs(refs, "first_of"))
 
 
-def first_n(refs: Sequence[Ref[T]], n: int, *, cancel_rest: bool = False) -> FirstN:
+def first_n(nodes: Sequence[Ref[T]], n: int, *, cancel_rest: bool = False) -> FirstN:
     """The first `n` values that come, as a list in declared order; skipped when fewer can come.
 
     Args:
@@ -258,7 +259,7 @@ def first_n(refs: Sequence[Ref[T]], n: int, *, cancel_rest: bool = False) -> Fir
     Raises:
         TypeError: Nothing given, or something that is no reference.
     """
-    return FirstN(_refs(refs, "first_n"), n, cancel_rest)
+    return FirstN(_refs(nodes, "first_n"), n, cancel_rest)
 
 
 def optional(source: Ref[T] | FirstOf | FirstN, default: Any = None) -> Optional:
@@ -310,20 +311,27 @@ def _has_reference(value: object) -> bool:
     return isinstance(value, _REFERENCE)
 
 
-def refs_in(binding: Binding) -> Iterator[Ref[Any]]:
-    """Every reference a binding holds, at any depth."""
+def leaves(binding: Binding) -> Iterator[Ref[Any] | FirstOf | FirstN]:
+    """What a binding waits for, at any depth: references, and selections as wholes."""
     match binding:
-        case Ref():
+        case Ref() | FirstOf() | FirstN():
             yield binding
         case Literal():
             return
-        case FirstOf(refs=refs) | FirstN(refs=refs):
-            yield from refs
         case Optional(source=source) | Each(source=source):
-            yield from refs_in(source)
+            yield from leaves(source)
         case ListOf(items=items):
             for item in items:
-                yield from refs_in(item)
+                yield from leaves(item)
         case DictOf(items=pairs) | Filled(refs=pairs):
             for _, item in pairs:
-                yield from refs_in(item)
+                yield from leaves(item)
+
+
+def refs_in(binding: Binding) -> Iterator[Ref[Any]]:
+    """Every reference a binding holds, at any depth."""
+    for leaf in leaves(binding):
+        if isinstance(leaf, Ref):
+            yield leaf
+        else:
+            yield from leaf.refs

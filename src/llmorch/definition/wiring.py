@@ -16,7 +16,7 @@ from ..models.policy import Default
 from ..templates import compile_expression
 from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
 from .names import fault_of_name, nearest
-from .node import Binding, DictOf, Each, FirstN, FirstOf, ListOf, Node, Optional, Ref, refs_in
+from .node import Binding, Each, FirstN, Node, Ref, leaves, refs_in
 from .workflow import Condition, InputSpec, MapRule, StepDef, WorkflowDef, plain_name
 
 __all__ = ["Draft", "DraftStep", "wire"]
@@ -222,12 +222,11 @@ class _Wiring:
                 )
             else:
                 self._check_known(ref.source, where + " refers to")
-        for part in _selections(binding):
-            self._check_selection(part, where)
+        for leaf in leaves(binding):
+            if isinstance(leaf, FirstN):
+                self._check_quorum(leaf, where)
 
-    def _check_selection(self, part: FirstOf | FirstN, where: str) -> None:
-        if isinstance(part, FirstOf):
-            return
+    def _check_quorum(self, part: FirstN, where: str) -> None:
         if not 1 <= part.n <= len(part.refs):
             most = len(part.refs)
             self.faults.append(f"{where}: first_n of {most} nodes cannot give {part.n}; n is 1 to {most}")
@@ -295,22 +294,6 @@ def _sources(step: StepDef) -> Iterator[str]:
             for ref in refs_in(binding):
                 yield ref.source
     yield from step.after
-
-
-def _selections(binding: Binding) -> Iterator[FirstOf | FirstN]:
-    match binding:
-        case FirstOf() | FirstN():
-            yield binding
-        case Optional(source=source) | Each(source=source):
-            yield from _selections(source)
-        case ListOf(items=items):
-            for item in items:
-                yield from _selections(item)
-        case DictOf(items=pairs):
-            for _, item in pairs:
-                yield from _selections(item)
-        case _:
-            return
 
 
 _Need = tuple[str, str, bool, Any]  # Any: a type, a union, anything an annotation can be

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from .._json import sha256
 from ..errors import TemplateError
@@ -32,7 +32,8 @@ class Block(Value):
         description: A sentence for people.
 
     Raises:
-        pydantic.ValidationError: A field of the wrong type, or a template that does not parse (with its line).
+        TemplateError: The text does not parse; the message has the line.
+        pydantic.ValidationError: A field of the wrong type.
 
     Example:
         >>> Block("greeting", "Hello {{ who }}!").render(who="Ada")
@@ -76,11 +77,11 @@ class Block(Value):
 
     @field_validator("text")
     @classmethod
-    def _parses(cls, text: str) -> str:
+    def _parses(cls, text: str, info: ValidationInfo) -> str:
         try:
             compile_template(text)
-        except TemplateError as error:
-            raise ValueError(str(error)) from error
+        except TemplateError as error:  # no ValueError, so pydantic lets it through as it is
+            raise TemplateError(f"Block {info.data.get('name', '')!r}: {error.message}", line=error.line) from None
         return text
 
     @classmethod

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ..definition.actions import WorkflowAction
-from ..definition.node import Binding, DictOf, Each, Filled, FirstN, FirstOf, ListOf, Node, Optional, Ref, refs_in
+from ..definition.node import Binding, Each, FirstN, FirstOf, Node, Ref, leaves, refs_in
 from ..definition.workflow import OnError, StepDef, WorkflowDef
 from ..errors import TemplateError
 from ..templates import Expression, compile_expression
@@ -176,7 +175,7 @@ class _Compiler:
     def _collect(self, binding: Binding, waits: set[int], selections: set[int]) -> bool:
         """Add what the binding waits for; False when it names something unknown."""
         known = True
-        for leaf in _leaves(binding):
+        for leaf in leaves(binding):
             if not isinstance(leaf, Ref):
                 index = self._selection(leaf)
                 known = known and index >= 0
@@ -230,8 +229,8 @@ class _Compiler:
     def _mark_expendable(self, output: Binding | None) -> None:
         if not any(selection.cancel_rest for selection in self.selections):
             return
-        leaves = list(_leaves(output)) if output is not None else []
-        shown = {leaf.source for leaf in leaves if isinstance(leaf, Ref)}
+        read = list(leaves(output)) if output is not None else []
+        shown = {leaf.source for leaf in read if isinstance(leaf, Ref)}
         for index, selection in enumerate(self.selections):
             if not selection.cancel_rest:
                 continue
@@ -247,23 +246,6 @@ def _release(dependents: list[int], waiting: list[int], ready: list[int]) -> Non
         waiting[dependent] -= 1
         if waiting[dependent] == 0:
             ready.append(dependent)
-
-
-def _leaves(binding: Binding) -> Iterator[Ref[Any] | FirstOf | FirstN]:
-    """What a binding waits for: references, and selections as wholes."""
-    match binding:
-        case Ref() | FirstOf() | FirstN():
-            yield binding
-        case Optional(source=source) | Each(source=source):
-            yield from _leaves(source)
-        case ListOf(items=items):
-            for item in items:
-                yield from _leaves(item)
-        case DictOf(items=pairs) | Filled(refs=pairs):
-            for _, item in pairs:
-                yield from _leaves(item)
-        case _:
-            return
 
 
 def _parsed(text: str) -> Expression | None:

@@ -55,7 +55,7 @@ def find(name: str) -> Callable[[], Provider] | None:
 
 def nearest(name: str) -> str | None:
     """The known name most like this one, for "did you mean"; None when none is like it."""
-    close = difflib.get_close_matches(name, names(), 1, 0.6)
+    close = difflib.get_close_matches(name, names(), 1, 0.7)
     return close[0] if close else None
 
 

@@ -409,7 +409,7 @@ def test_what_is_no_type_is_a_fault(written: Any, words: str) -> None:
         ),
         (doc_of({"name": "a", "payload": {"name": "a", "retry": {"attempt": 2}}}), ["retry", "'attempts'"]),
         (doc_of({"name": "a", "payload": {"name": "a", "temperature": "hot"}}), ["payload.temperature"]),
-        (doc_of({"name": "a", "payload": {"name": "a", "blocks": ["{{ x"]}}), ["blocks[0].text"]),
+        (doc_of({"name": "a", "payload": {"name": "a", "blocks": ["{{ x"]}}), ["blocks[0]", "line 1"]),
         (doc_of({"name": "a", "payload": {"name": "a", "blocks": "text"}}), ["blocks", "list belongs"]),
         (
             doc_of({"name": "a", "payload": {"name": "a", "history": [{"role": "boss", "content": ""}]}}),

@@ -219,9 +219,10 @@ def test_what_is_wrong_is_refused_when_it_is_made(make: Any) -> None:
 
 
 def test_a_template_that_does_not_parse_is_refused_with_its_line() -> None:
-    with pytest.raises(ValidationError, match="line 2"):
+    with pytest.raises(TemplateError, match="Block 'b': line 2") as caught:
         Block("b", "fine\n{{ oops")
-    with pytest.raises(ValidationError, match="line 3"):
+    assert caught.value.line == 2
+    with pytest.raises(TemplateError, match="line 3"):
         Payload("p", "one\ntwo\n{% if %}")
 
 

@@ -44,6 +44,9 @@ def _demo(file: Path | None, *, model: str | None, out: Path) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains while it exits
         return 1
+    except OSError as error:  # a full disk, or an output that cannot be written
+        print(f"llmorch demo: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("llmorch demo: stopped", file=sys.stderr)
         return _STOPPED

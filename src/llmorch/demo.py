@@ -94,7 +94,12 @@ def _merged(sections: list[Section]) -> list[Section]:
 def count_words(text: str, sections: list[Section]) -> str:
     """The size of the text in words."""
     words = len(text.split())
-    return f"{words:,} words in {len(sections)} sections, about {max(1, round(words / 230))} minutes to read"
+    minutes = max(1, round(words / 230))
+    return f"{words:,} words in {_many(len(sections), 'section')}, about {_many(minutes, 'minute')} to read"
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 @step(pure=True)

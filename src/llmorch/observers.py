@@ -39,10 +39,15 @@ def _observer(hook: object) -> Observer | None:
     if method is None:
         return None
 
+    name = getattr(hook, "__name__", type(hook).__name__)
+
     async def on_event(event: Event) -> None:
-        done = method(event)
-        if inspect.isawaitable(done):
-            await done
+        try:
+            done = method(event)
+            if inspect.isawaitable(done):
+                await done
+        except Exception:  # a hook may raise anything; the run does not depend on it
+            _log.exception("hook %s failed on %s", name, type(event).__name__)
 
     return on_event
 
@@ -57,9 +62,6 @@ async def observe(listener: Listener, observer: Observer, seen: anyio.Event) -> 
     """Show an observer every event; what it raises is logged and fails nothing."""
     try:
         async for event in listener:
-            try:
-                await observer(event)
-            except Exception:  # a hook may raise anything; the run does not depend on it
-                _log.exception("a hook failed on %s", type(event).__name__)
+            await observer(event)
     finally:
         seen.set()

@@ -241,7 +241,7 @@ def test_a_long_text_never_becomes_more_than_24_sections(text: str) -> None:
 
 def test_words_are_counted() -> None:
     sections = [Section(title="a", text="b")]
-    assert count_words("one two", sections) == "2 words in 1 sections, about 1 minutes to read"
+    assert count_words("one two", sections) == "2 words in 1 section, about 1 minute to read"
 
 
 def test_the_workflow_has_branches_a_map_and_a_join() -> None:

@@ -15,6 +15,7 @@ from llmorch import (
     Payload,
     Retry,
     Run,
+    StepError,
     Workflow,
     step,
 )
@@ -177,3 +178,33 @@ async def test_a_thousand_steps_in_a_row_and_side_by_side() -> None:
 @step(inline=True, pure=True)
 def increment(n: int) -> int:
     return n + 1
+
+
+@pytest.mark.anyio
+async def test_a_value_that_does_not_fit_the_functions_annotation_fails_the_step() -> None:
+    def count(x: str) -> int:
+        return "many"  # type: ignore[return-value]  # the mistake under test
+
+    wf = Workflow("w")
+    wf.add(count)
+    async with stage() as s:
+        run = await s.orch.run(wf, x="a")
+    assert run.status == "failed"
+    assert isinstance(run.error, StepError)
+    for word in ("'count'", "'many'", "int", "annotation"):
+        assert word in str(run.error)
+
+
+@pytest.mark.anyio
+async def test_an_annotation_that_says_nothing_checkable_is_no_fault() -> None:
+    class Opaque:
+        pass
+
+    def make(x: Opaque | None = None) -> Opaque:
+        return {"a": 1}  # type: ignore[return-value]  # pydantic knows no such type, so nothing is checked
+
+    wf = Workflow("w")
+    wf.add(make)
+    async with stage() as s:
+        run = await s.orch.run(wf)
+    assert run.output == {"a": 1}

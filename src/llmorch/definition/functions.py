@@ -10,12 +10,14 @@ from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from ..models.policy import Retry
+from ..schema import check_type
 from .actions import FunctionAction, Param
 
 __all__ = ["RunContext", "StepOptions", "function_action", "step"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__llmorch_step__"
+_PLAIN = (str, int, float, bool, list, dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +125,30 @@ def _inspected(function: Callable[..., Any]) -> FunctionAction:
         if hints.get(name) is RunContext:
             context = name
             continue
-        params.append(Param(name, hints.get(name), required))
+        params.append(Param(name, _checkable(hints.get(name)), required))
     options: StepOptions = getattr(function, _MARK, StepOptions())
     return FunctionAction(
         function=function,
         params=tuple(params),
         is_async=_is_async(function),
         typed=tuple(param for param in params if param.annotation not in (None, Any)),
-        returns=hints.get("return"),
+        returns=_checkable(hints.get("return")),
         context=context,
         inline=options.inline,
         pure=options.pure,
         retry=options.retry,
         version=options.version,
     )
+
+
+def _checkable(annotation: Any) -> Any:
+    """The annotation, or None when values cannot be checked against it."""
+    if annotation is None or annotation is Any or annotation in _PLAIN:
+        return annotation
+    try:
+        return check_type(annotation)
+    except TypeError:
+        return None
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

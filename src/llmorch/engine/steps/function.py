@@ -47,16 +47,36 @@ async def run_function(
             pause=lambda _, wait_s: conductor.rest(wait_s),
             may_pass=lambda error, _, __: isinstance(error, Exception),
         )
-        state.args = None
-        journal.append(StepSucceeded(state.path, to_data(value, step=state.path)))
-        return
-    given = _given(state, action, args, journal, services) if action.typed or action.context is not None else args
-    if action.is_async:
-        value = await action.function(**given)
     else:
-        value = await _called(state, action, given, journal, services)
+        given = _given(state, action, args, journal, services) if action.typed or action.context is not None else args
+        if action.is_async:
+            value = await action.function(**given)
+        else:
+            value = await _called(state, action, given, journal, services)
     state.args = None  # the function may have changed what they hold; they are worked out anew if asked for
-    journal.append(StepSucceeded(state.path, to_data(value, step=state.path)))
+    journal.append(StepSucceeded(state.path, _recorded(action, value, state.path)))
+
+
+def _recorded(action: FunctionAction, value: Any, path: str) -> Data:
+    """What the function returned, as data that fits its annotation.
+
+    Raises:
+        ValueRefused: It is no data.
+        StepError: It does not fit; whoever reads it by its type would fail much later.
+    """
+    data = to_data(value, step=path)
+    expected = action.returns
+    if expected is None or expected is Any or value.__class__ is expected:
+        return data
+    try:
+        validate(expected, data)
+    except ValueError as error:
+        raise StepError(
+            f"Step {path!r} returned {value!r:.80}, which does not fit its annotation {describe(expected)} ({error}); "
+            "mend the function or the annotation",
+            step=path,
+        ) from None
+    return data
 
 
 def _given(

@@ -47,7 +47,7 @@ def tests(session: nox.Session) -> None:
 def tests_core(session: nox.Session) -> None:
     """The tests that need nothing but the base dependencies, with no extra installed."""
     session.install("-e", ".[test]", "ruff")
-    session.run("pytest", "--ignore=tests/typing", "--ignore=tests/faces", *session.posargs)
+    session.run("pytest", "--ignore=tests/typing", *session.posargs)
 
 
 @nox.session

@@ -117,6 +117,8 @@ class ModelCatalog:
 
     def cost(self, model: ResolvedModel, usage: Usage) -> Decimal | None:
         """US dollars for this usage, or None when the price is unknown."""
+        if model.price is None:
+            return None
         return cost(
             model.price,
             input_tokens=usage.input_tokens,

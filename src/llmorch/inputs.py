@@ -13,6 +13,8 @@ from .schema import describe, validate
 
 __all__ = ["prepare_inputs"]
 
+_NAMES = "plain names of the inputs"  # worked out once for a definition, not for each of its runs
+
 
 def prepare_inputs(
     definition: WorkflowDef,
@@ -55,7 +57,9 @@ def prepare_inputs(
 
 def _by_name(definition: WorkflowDef, sources: Iterable[Mapping[str, Any]], mistakes: list[str]) -> dict[str, Any]:
     """What was given, under the inputs' own names; the underscore form of a hyphenated name is taken too."""
-    names = {plain_name(name): name for name in definition.inputs}
+    names = definition.memo.get(_NAMES)
+    if names is None:
+        names = definition.memo[_NAMES] = {plain_name(name): name for name in definition.inputs}
     given: dict[str, Any] = {}
     for source in sources:
         for key, value in source.items():

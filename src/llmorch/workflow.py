@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, cast, overload
 
 from typing_extensions import TypeVar
 
-from . import door, edits
-from ._clock import seconds
-from .definition.actions import ActionDef, PayloadAction, WorkflowAction
+from . import door, edits, workflow_files
+from .definition.actions import PayloadAction, WorkflowAction
+from .definition.document import to_document
 from .definition.functions import function_action
 from .definition.node import Each, FirstN, FirstOf, Node, Optional, Ref, as_binding
-from .definition.wiring import Draft, DraftStep, wire
+from .definition.wiring import Draft, wire
 from .definition.workflow import InputSpec, MapRule, WorkflowDef
+from .edits import OnErrorArg
 from .errors import InputInvalid, WorkflowInvalid
 from .models.action import Action
 from .models.block import Block
 from .models.payload import Payload
-from .models.policy import Default
 from .models.values import to_data
 from .schema import describe, validate
+from .workflow_files import MAX_BYTES, MAX_STEPS, AnyPath, Code
 
 if TYPE_CHECKING:
     from .planner.plan import Plan
@@ -32,7 +33,6 @@ __all__ = ["Workflow"]
 
 T = TypeVar("T", covariant=True, default=Any)
 U = TypeVar("U")
-OnErrorArg = Literal["fail", "skip"] | Default | None
 
 
 class Workflow(Action[T], Generic[T]):
@@ -143,7 +143,7 @@ class Workflow(Action[T], Generic[T]):
         """
         return self._place(
             action, None, name=name, after=after, when=when, on_error=on_error, timeout=timeout,
-            on_unknown=on_unknown, bind=bind, bindings=bindings, verb="add",
+            on_unknown=on_unknown, bind=bind, bindings=bindings,
         )
 
     @overload
@@ -185,56 +185,15 @@ class Workflow(Action[T], Generic[T]):
             raise ValueError(f"map(concurrency={concurrency}) runs nothing; leave it out or give 1 or more")
         return self._place(
             action, MapRule(concurrency), name=name, after=after, when=when, on_error=on_error, timeout=timeout,
-            on_unknown=on_unknown, bind=bind, bindings=bindings, verb="map",
+            on_unknown=on_unknown, bind=bind, bindings=bindings,
         )
     # fmt: on
 
-    def _place(
-        self,
-        action: Any,
-        rule: MapRule | None,
-        *,
-        name: str | None,
-        after: Iterable[Ref[Any] | str],
-        when: str | Ref[Any] | None,
-        on_error: OnErrorArg,
-        timeout: float | timedelta | None,
-        on_unknown: Literal["retry", "fail"],
-        bind: Mapping[str, Any] | None,
-        bindings: Mapping[str, Any],
-        verb: str,
-    ) -> Node[Any]:
-        placed, own_name, reads = _as_action(action)
-        used: dict[str, object] = {"name": name, "when": when, "on_error": on_error, "timeout": timeout, "bind": bind}
-        if rule is not None:
-            used["concurrency"] = rule.concurrency
-        used["after"], used["on_unknown"] = after or None, None if on_unknown == "retry" else on_unknown
-        for option, value in used.items():
-            if value is not None and option in reads:
-                raise TypeError(
-                    f"{option!r} is both an option of {verb}() and a variable of {own_name!r}; "
-                    f'bind it with bind={{"{option}": ...}}'
-                )
-        _check_options(when, on_error, timeout)
-        step_name = name if name is not None else own_name
-        twice = sorted(bindings.keys() & (bind or {}).keys())
-        if twice:
-            raise TypeError(f"step {step_name!r}: {twice[0]!r} is bound twice, by keyword and in bind=; bind it once")
-        given = {**bindings, **(bind or {})}
-        step = DraftStep(
-            name=step_name,
-            action=placed,
-            bindings={key: as_binding(value, where=f"step {step_name!r}: {key!r}") for key, value in given.items()},
-            when=when,
-            after=_several(after),
-            on_error=on_error,
-            timeout=seconds(timeout),
-            on_unknown=on_unknown,
-            map=rule,
-        )
+    def _place(self, action: Any, rule: MapRule | None, **options: Unpack[edits.Placing]) -> Node[Any]:
+        step = edits.step_of(_as_action(action), rule, options=options)
         self._draft.steps.append(step)
         self._frozen = None
-        return Node(step_name, owner=self._draft.owner)
+        return Node(step.name, owner=self._draft.owner)
 
     @overload
     def returns(self, value: Ref[U], /) -> Workflow[U]: ...
@@ -247,6 +206,12 @@ class Workflow(Action[T], Generic[T]):
         self._draft.output = as_binding(value, where=f"the output of {self.name!r}")
         self._frozen = None
         return self
+
+    @staticmethod
+    def _open(draft: Draft) -> Workflow[Any]:
+        workflow: Workflow[Any] = Workflow(draft.name)
+        workflow._draft = draft
+        return workflow
 
     def _wired(self) -> tuple[WorkflowDef, tuple[str, ...]]:
         if self._frozen is None:
@@ -275,8 +240,7 @@ class Workflow(Action[T], Generic[T]):
         Raises:
             KeyError: There is no such step.
         """
-        placed, _, _ = _as_action(action)
-        return self._edited(edits.replaced(self._draft, name, action=placed))
+        return Workflow._open(edits.replaced(self._draft, name, action=_as_action(action).action))
 
     def with_block(self, block: Block) -> Workflow[T]:
         """A copy in which every block of that name is this one.
@@ -284,12 +248,7 @@ class Workflow(Action[T], Generic[T]):
         Raises:
             KeyError: No payload has a block of that name.
         """
-        return self._edited(edits.with_block(self._draft, block))
-
-    def _edited(self, draft: Draft) -> Workflow[T]:
-        copy: Workflow[T] = Workflow(draft.name)
-        copy._draft = draft
-        return copy
+        return Workflow._open(edits.with_block(self._draft, block))
 
     def plan(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Plan:
         """Order, calls, tokens and US dollars before anything is sent; prints as a table.
@@ -311,6 +270,58 @@ class Workflow(Action[T], Generic[T]):
         """Run it and iterate its events; see `Orchestrator.stream`."""
         return cast("Stream[T]", door.current().stream(self, _merged(values, inputs)))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The workflow as plain data, in its document form; implied inputs stand there as declared ones.
+
+        Code stands there by its address (`module:qualname`). Code that only this process can find (lambdas, closures,
+        functions of `__main__`) is written too: `from_dict(..., code=...)` reads it where it is at hand.
+        """
+        return to_document(self.freeze())
+
+    def to_yaml(self) -> str:
+        """The same as YAML text, unless another process could not find its code: that is a `WorkflowInvalid`."""
+        return workflow_files.to_yaml(self.freeze())
+
+    def save(self, path: AnyPath) -> None:
+        """Write it to a `.yaml`, `.yml` or `.json` file (ValueError for others), whole or not at all.
+
+        Raises:
+            WorkflowInvalid: As for `to_yaml`; nothing is written.
+        """
+        workflow_files.save(self.freeze(), path)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], *, code: Code | None = None) -> Workflow[Any]:
+        """The workflow that `to_dict` wrote; nothing is imported, and no input is implied.
+
+        Args:
+            code: Functions and types it names: a list of them, or a mapping of address (`module:qualname`) -> object.
+
+        Raises:
+            WorkflowInvalid: Every fault of the document, with its place.
+            CodeMissing: A function or type is not in `code`.
+        """
+        return Workflow._open(workflow_files.from_dict(document, code=code))
+
+    @classmethod
+    def from_yaml(
+        cls, text: str, *, code: Code | None = None, max_steps: int = MAX_STEPS, max_bytes: int = MAX_BYTES
+    ) -> Workflow[Any]:
+        """The workflow that YAML text describes; see `load`."""
+        return Workflow._open(workflow_files.from_yaml(text, code=code, max_steps=max_steps, max_bytes=max_bytes))
+
+    @classmethod
+    def load(
+        cls, path: AnyPath, *, code: Code | None = None, max_steps: int = MAX_STEPS, max_bytes: int = MAX_BYTES
+    ) -> Workflow[Any]:
+        """The workflow of a `.yaml`, `.yml` or `.json` file (ValueError for others); see `from_dict`.
+
+        Raises:
+            WorkflowInvalid: It is not in its format (with line and column), describes no workflow, or has more than
+                `max_steps` steps (nested ones included) or `max_bytes` bytes.
+        """
+        return Workflow._open(workflow_files.load(path, code=code, max_steps=max_steps, max_bytes=max_bytes))
+
     def to_mermaid(self) -> str:
         """The workflow as a mermaid flowchart."""
         from .planner.draw import to_mermaid
@@ -326,18 +337,17 @@ class Workflow(Action[T], Generic[T]):
         return f"Workflow({self.name!r}, {len(self._draft.steps)} steps)"
 
 
-def _as_action(action: Any) -> tuple[ActionDef, str, frozenset[str] | set[str]]:
-    """The action for a definition, its own name, and the names it reads."""
+def _as_action(action: Any) -> edits.Placed:
     if isinstance(action, Payload):
         payload = cast("Payload[Any]", action)
-        return PayloadAction(payload), payload.name, payload.variables
+        return edits.Placed(PayloadAction(payload), payload.name, payload.variables)
     if isinstance(action, Workflow):
         definition = action.freeze()
-        return WorkflowAction(definition), action.name, set(definition.inputs)
+        return edits.Placed(WorkflowAction(definition), action.name, definition.inputs.keys())
     if callable(action) and not isinstance(action, Ref):
         placed = function_action(action)
         name = getattr(action, "__name__", type(action).__name__)
-        return placed, name, {param.name for param in placed.params}
+        return edits.Placed(placed, name, {param.name for param in placed.params})
     raise TypeError(f"a step is a Payload, a Workflow or a Python function, not {type(cast(object, action)).__name__}")
 
 
@@ -348,22 +358,6 @@ def _fitting_default(name: str, kind: Any, default: Any) -> Any:
     except ValueError as error:
         raise WorkflowInvalid(f"The default of input {name!r} is no {describe(kind)}: {error}") from None
     return to_data(value, where=f"the default of input {name!r}")
-
-
-def _several(after: Iterable[Ref[Any] | str]) -> tuple[Ref[Any] | str, ...]:
-    if isinstance(after, str):
-        return (after,)
-    return (cast("Ref[Any]", after),) if isinstance(after, Ref) else tuple(after)
-
-
-def _check_options(when: object, on_error: object, timeout: float | timedelta | None) -> None:
-    if when is not None and not isinstance(when, str | Ref):
-        raise TypeError(f"when= takes an expression or a reference, not {type(when).__name__}; decide a bool in Python")
-    if on_error not in (None, "fail", "skip") and not isinstance(on_error, Default):
-        raise TypeError(f"on_error= takes 'fail', 'skip' or Default(value), not {on_error!r}")
-    limit = seconds(timeout)
-    if limit is not None and not limit > 0:  # not NaN either
-        raise ValueError(f"timeout={limit:g} leaves no time; leave it out for no limit")
 
 
 def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping[str, Any]:

@@ -20,8 +20,8 @@ FLOORS: dict[int, tuple[str, ...]] = {
     6: ("providers", "stores", "hooks", "tools", "policies", "credentials"),
     7: ("engine",),
     8: (
-        "workflow", "edits", "launch", "one_step", "orchestrator", "handle", "run", "queries", "batch",
-        "recover", "sync", "config", "report", "report_*", "catalog", "defaults", "stream", "inputs",
+        "workflow", "workflow_files", "edits", "launch", "one_step", "orchestrator", "handle", "run", "queries",
+        "batch", "recover", "sync", "config", "report", "report_*", "catalog", "defaults", "stream", "inputs",
         "step_result", "live", "observers", "runid",
     ),
     9: ("testing", "interop", "cli", "server", "mcp", "distributed"),

@@ -92,8 +92,10 @@ class CallPath:
             else:
                 models = (payload.model, *payload.fallback)
                 reply = await falling_back(lambda model: self._checked(model, prompt), models, warn=self._warn)
-            if self._finished is not None and reply.value == reply.text and self._finished.answer is not None:
-                self._finished.answer = replace(self._finished.answer, text=None)  # a value is written once
+            finished = self._finished
+            if finished is not None and finished.answer is not None and reply.value == reply.text:
+                answer = finished.answer
+                finished.answer = Answer(None, answer.tool_calls, answer.vendor)  # a value is written once
         finally:
             self._record()
         self.journal.append(StepSucceeded(self.state.path, reply.value))
@@ -303,21 +305,30 @@ def _sound(response: ProviderResponse, provider: str) -> ProviderResponse:
 
 def _is_credible(usage: Usage) -> bool:
     """Whether every count is a whole number that a call could use."""
-    counts = (
+    for count in (
         usage.input_tokens, usage.output_tokens, usage.cached_tokens,
         usage.cache_write_tokens, usage.reasoning_tokens, usage.requests,
-    )  # fmt: skip
-    return all(type(count) is int and 0 <= count < _MAX_TOKENS for count in counts)
+    ):  # fmt: skip
+        if type(count) is not int or not 0 <= count < _MAX_TOKENS:
+            return False
+    return True
 
 
 def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
     """The vendor's words worth keeping, if they can be recorded."""
     if not raw:
         return raw
+    if type(raw) is dict and all(map(_is_plain, raw, raw.values())):
+        return raw.copy()  # what our own providers keep; the walk that finds the rest out takes ten times as long
     try:
         return cast("Mapping[str, Data]", to_data(raw))
     except ValueRefused:
         return {}
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Whether both can be recorded as they are, at a glance."""
+    return type(name) is str and name.isascii() and (value is None or (type(value) is str and value.isascii()))
 
 
 def _estimated(request: ProviderRequest, response: ProviderResponse) -> Usage:

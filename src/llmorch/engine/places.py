@@ -14,12 +14,14 @@ class Places:
 
     Attributes:
         free: Places nobody holds.
+        turns: Counts what is begun in any place; whoever finds it changed after an `await` knows that others ran.
     """
 
-    __slots__ = ("_waiting", "free")
+    __slots__ = ("_waiting", "free", "turns")
 
     def __init__(self, count: int) -> None:
         self.free = count
+        self.turns = 0
         self._waiting: deque[anyio.Event] = deque()
 
     @property

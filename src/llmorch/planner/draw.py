@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, assert_never
+from typing import Final, assert_never
 
-from ..definition.actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
+from ..definition.document_binding import binding_to
 from ..definition.node import refs_in
-from ..definition.workflow import StepDef, WorkflowDef
+from ..definition.workflow import Condition, StepDef, WorkflowDef
 from .compile import compiled
 from .graph import edges_of, levels
+from .layout import FONT, LINE, PAD, Arrow, Box, Picture, cut, lay_out
 
-__all__ = ["to_mermaid", "to_svg"]
+__all__ = ["picture_of", "to_mermaid", "to_svg"]
 
 _MOST_DRAWN: Final = 200  # steps of an SVG
 _LONGEST: Final = 48  # characters of a Mermaid label's line
@@ -102,8 +104,13 @@ def _details(step: StepDef) -> Iterator[str]:
     if step.map is not None:
         most = step.map.concurrency
         yield "for each item" + ("" if most is None else f", {most} at once")
-    if step.when is not None and step.when.expression is not None:
-        yield f"when {step.when.expression}"
+    if step.when is not None:
+        yield f"when {step.when.expression or _condition(step.when)}"
+
+
+def _condition(when: Condition) -> str:
+    """The reference that decides, as documents write it; none where the expression has a fault."""
+    return ", ".join(binding_to(binding)["from"] for binding in when.bindings.values())
 
 
 def _label(text: str) -> str:
@@ -114,112 +121,130 @@ def _label(text: str) -> str:
 
 # SVG -----------------------------------------------------------------------------------------------------------------
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _EDGE = 190, 50, 70, 18, 16
-_WIDEST = 26  # characters of a box's line
-
-
-class _Box(NamedTuple):
-    x: int
-    y: int
-    kind: str
-    lines: tuple[str, ...]
+_EDGE: Final = 12
+_DEEPEST: Final = 3  # nested workflows further in are drawn closed
 
 
 def to_svg(definition: WorkflowDef) -> str:
-    """The steps as an SVG, one column for each generation, inputs at the left.
+    """The steps as an SVG from left to right, one column for each generation, between inputs and output.
 
     It has no script, no style sheet and no address in it, and takes its colour from the page around it. Workflows of
-    more than 200 steps are cut, and say so.
+    more than 200 steps are cut, and say so; nested workflows that there is no room for are drawn closed.
     """
-    boxes, left_out = _boxes(definition)
-    right = max((box.x for box in boxes.values()), default=0) + _WIDTH + _EDGE
-    bottom = max((box.y for box in boxes.values()), default=0) + _HEIGHT + _EDGE
+    picture, left_out = picture_of(definition)
+    width, height = picture.width + 2 * _EDGE, picture.height + 2 * _EDGE
     note = f"{left_out} more steps are not drawn" if left_out else ""
+    least = width * 3 // 4  # smaller text cannot be read; a notebook scrolls instead
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {bottom + 20 * bool(note)}" width="{right}" '
-        f'role="img" font-family="sans-serif" font-size="12" style="max-width:100%;height:auto">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 20 * bool(note)}" width="{width}" '
+        f'role="img" font-family="sans-serif" font-size="{FONT}" '
+        f'style="max-width:100%;min-width:{least}px;height:auto">',
         f"<title>{_text(definition.name)}</title>",
-        *_lines(definition, boxes),
-        *(_drawn(box) for box in boxes.values()),
-        f'<text x="{_EDGE}" y="{bottom + 8}" fill="currentColor">{note}</text>' if note else "",
+        *_placed(picture, _EDGE, _EDGE),
+        f'<text x="{_EDGE}" y="{height + 8}" fill="currentColor">{note}</text>' if note else "",
         "</svg>",
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _boxes(definition: WorkflowDef) -> tuple[dict[str, _Box], int]:
-    """A place for each input and step by name, and how many steps there was no room for."""
-    found = levels(compiled(definition))
-    last = max(found, default=0) + 1
-    boxes: dict[str, _Box] = {}
-    filled: dict[int, int] = {}
-
-    def put(name: str, column: int, kind: str, lines: tuple[str, ...]) -> None:
-        row = filled[column] = filled.get(column, -1) + 1
-        x, y = _EDGE + column * (_WIDTH + _GAP_X), _EDGE + row * (_HEIGHT + _GAP_Y)
-        boxes[name] = _Box(x, y, kind, lines)
-
-    shift = 1 if definition.inputs else 0
-    for name in list(definition.inputs)[:_MOST_DRAWN]:
-        put(name, 0, "input", (name,))
-    order = sorted(range(len(definition.steps)), key=lambda index: found[index] if found[index] >= 0 else last)
-    for index in order[:_MOST_DRAWN]:
-        step = definition.steps[index]
-        column = found[index] if found[index] >= 0 else last  # in or behind a cycle
-        put(step.name, column + shift, _kind(step.action), (step.name, *_details(step))[:2])
-    return boxes, max(0, len(order) - _MOST_DRAWN)
+def picture_of(definition: WorkflowDef) -> tuple[Picture, int]:
+    """Where boxes and lines go, and how many steps there was no room for."""
+    drawing = _Svg()
+    return drawing.picture(definition, depth=0), drawing.left_out
 
 
-def _kind(action: ActionDef) -> str:
-    match action:
-        case PayloadAction():
-            return "payload"
-        case FunctionAction():
-            return "function"
-        case WorkflowAction():
-            return "workflow"
-        case _:
-            assert_never(action)
+class _Svg:
+    """What is drawn of a workflow, as far as there is room."""
+
+    def __init__(self) -> None:
+        self.room = _MOST_DRAWN
+        self.left_out = 0
+
+    def picture(self, definition: WorkflowDef, *, depth: int) -> Picture:
+        """The steps; around the outermost ones the inputs and the output."""
+        found = levels(compiled(definition))
+        last = max(found, default=0) + 1
+        boxes: dict[str, Box] = {}
+        inputs = [] if depth else list(definition.inputs)[:_MOST_DRAWN]
+        for name in inputs:
+            boxes[name] = Box("input", (name,), 0)
+        order = sorted(range(len(definition.steps)), key=lambda index: found[index] if found[index] >= 0 else last)
+        shown = order[: self.room]
+        self.room -= len(shown)
+        self.left_out += len(order) - len(shown)
+        for index in shown:
+            column = found[index] if found[index] >= 0 else last  # in or behind a cycle
+            boxes[definition.steps[index].name] = self._box(definition.steps[index], column + bool(inputs), depth)
+        arrows = [
+            Arrow(source, step.name, why == "after") for step in definition.steps for source, why in edges_of(step)
+        ]
+        if not depth and definition.output is not None and shown:
+            boxes[_OUTPUT] = Box("output", ("output",), 1 + max(box.column for box in boxes.values()))
+            arrows += [Arrow(ref.source, _OUTPUT) for ref in refs_in(definition.output)]
+        return lay_out(boxes, arrows)
+
+    def _box(self, step: StepDef, column: int, depth: int) -> Box:
+        lines = [step.name, *_details(step)]
+        inner = None
+        match step.action:
+            case PayloadAction():
+                kind = "payload"
+            case FunctionAction():
+                kind = "function"
+            case WorkflowAction(definition=nested):
+                kind, count = "workflow", _count(nested)
+                if count <= self.room and depth < _DEEPEST:
+                    inner = self.picture(nested, depth=depth + 1)
+                else:
+                    lines.insert(1, f"workflow of {count} steps")
+            case _:
+                assert_never(step.action)
+        return Box(kind, tuple(lines), column, inner)
 
 
-def _lines(definition: WorkflowDef, boxes: Mapping[str, _Box]) -> Iterator[str]:
-    for step in definition.steps:
-        end = boxes.get(step.name)
-        for source, why in dict.fromkeys(edges_of(step)):
-            start = boxes.get(source)
-            if start is None or end is None:
-                continue
-            x1, y1, x2, y2 = start.x + _WIDTH, start.y + _HEIGHT // 2, end.x, end.y + _HEIGHT // 2
-            bend = max(_GAP_X // 2, (x2 - x1) // 2)
-            dashes = ' stroke-dasharray="4 4"' if why == "after" else ""
-            yield (
-                f'<path d="M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}" fill="none" '
-                f'stroke="currentColor" stroke-opacity="0.45"{dashes}/>'
-            )
-            yield f'<circle cx="{x2}" cy="{y2}" r="3" fill="currentColor" fill-opacity="0.6"/>'
+_OUTPUT: Final = ""  # no step has this name
 
 
-_CORNERS: Final = {"payload": 14, "function": 2, "workflow": 6, "input": 25}
-
-
-def _drawn(box: _Box) -> str:
-    rect = (
-        f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="{_CORNERS[box.kind]}" '
-        f'fill="currentColor" fill-opacity="0.07" stroke="currentColor" stroke-opacity="0.6" '
-        f'stroke-width="{3 if box.kind == "workflow" else 1}"/>'
+def _count(definition: WorkflowDef) -> int:
+    return sum(
+        1 + (_count(step.action.definition) if isinstance(step.action, WorkflowAction) else 0)
+        for step in definition.steps
     )
-    middle = box.x + _WIDTH // 2
-    top = box.y + _HEIGHT // 2 + (4 if len(box.lines) == 1 else -4)
-    texts = [
-        f'<text x="{middle}" y="{top + 17 * at}" text-anchor="middle" fill="currentColor" '
-        f'fill-opacity="{0.7 if at else 1}">{_text(_cut(line))}</text>'
-        for at, line in enumerate(box.lines)
-    ]
-    return "".join([f"<g><title>{_text(' '.join(box.lines))}</title>", rect, *texts, "</g>"])
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
+def _placed(picture: Picture, x: int, y: int) -> Iterator[str]:
+    yield f'<g transform="translate({x} {y})">'
+    for is_dashed, dashes in ((False, ""), (True, ' stroke-dasharray="4 4"')):
+        path = "".join(curve.path for curve in picture.curves if curve.is_dashed is is_dashed)
+        if path:  # one path for all: where lines meet they are no darker
+            yield f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity="0.5"{dashes}/>'
+    heads = "".join(f"M{curve.head[0]} {curve.head[1]}l-8 -4v8z" for curve in picture.curves if curve.head is not None)
+    if heads:
+        yield f'<path d="{heads}" fill="currentColor" fill-opacity="0.7"/>'
+    for box in picture.boxes.values():
+        yield from _drawn(box)
+    yield "</g>"
+
+
+_CORNERS: Final = {"payload": 12, "function": 0, "workflow": 4, "input": 17, "output": 17}
+
+
+def _drawn(box: Box) -> Iterator[str]:
+    yield f"<g><title>{_text(' | '.join(box.lines))}</title>"
+    yield (
+        f'<rect x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}" rx="{_CORNERS[box.kind]}" '
+        f'fill="currentColor" fill-opacity="0.06" stroke="currentColor" stroke-opacity="0.6" '
+        f'stroke-width="{2 if box.kind == "workflow" else 1}"/>'
+    )
+    middle = box.x + box.width // 2
+    for at, line in enumerate(box.lines):
+        look = 'fill-opacity="0.75"' if at else 'font-weight="600"'
+        y = box.y + PAD + 9 + LINE * at
+        yield f'<text x="{middle}" y="{y}" text-anchor="middle" fill="currentColor" {look}>{_text(cut(line))}</text>'
+    if box.inner is not None:
+        top = box.y + box.height - box.inner.height - PAD
+        yield from _placed(box.inner, box.x + (box.width - box.inner.width) // 2, top)
+    yield "</g>"
 
 
 def _text(text: str) -> str:

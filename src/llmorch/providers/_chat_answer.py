@@ -51,12 +51,11 @@ def read_answer(body: bytes, origin: Origin, *, wrapped: bool = False) -> Provid
     message = choice.get("message") if choice is not None else None
     if choice is None or not is_object(message):
         raise _bad_answer(origin, "JSON that is no chat completion", body)
-    calls = [_tool_call(call, index) for index, call in enumerate(_list(message.get("tool_calls")))]
     return _response(
         origin,
         text=_text(message.get("content")),
         refusal=_text(message.get("refusal")),
-        calls=tuple(call for call in calls if call is not None),
+        calls=_tool_calls(message.get("tool_calls")),
         reason=choice.get("finish_reason"),
         usage=usage_of(parsed.get("usage")),
         parsed=parsed,
@@ -137,8 +136,17 @@ def _first(choices: Any) -> Mapping[str, Any] | None:  # Any: as above
 def _text(content: Any) -> str:  # Any: as above
     if isinstance(content, str):
         return content
+    if content is None:  # so it is with nearly every refusal
+        return ""
     parts = (part.get("text") for part in _list(content) if is_object(part))
     return "".join(part for part in parts if isinstance(part, str))
+
+
+def _tool_calls(given: Any) -> tuple[ToolCall, ...]:  # Any: as above
+    if not given:
+        return ()
+    calls = [_tool_call(call, index) for index, call in enumerate(_list(given))]
+    return tuple(call for call in calls if call is not None)
 
 
 def _tool_call(given: Any, index: int) -> ToolCall | None:  # Any: as above

@@ -10,11 +10,14 @@ from typing import Any
 from .. import _json
 from ..errors import BadRequest
 from ..models.message import File, Image, Message, Part, Text
+from ..models.settings import Settings
 from ..models.values import Data
 from ..requests import ProviderRequest
 from ._classify import Origin
 
 __all__ = ["body_of"]
+
+_NOTHING_SET = vars(Settings())  # the usual case: told at a glance, where `given()` walks all fields
 
 
 def body_of(
@@ -34,7 +37,7 @@ def body_of(
         "model": request.model,
         "messages": [_message(message, origin, request.step) for message in request.messages],
     }
-    if request.settings.model_fields_set:
+    if vars(request.settings) != _NOTHING_SET:
         for name, value in request.settings.given().items():
             body[max_tokens_name if name == "max_tokens" else name] = value
     if request.tools:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -53,7 +53,7 @@ class Timers:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer; header names are lower case."""
+    """A whole answer; its headers are found by name in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -102,13 +102,15 @@ class Http:
         self.host = urlsplit(base_url).netloc
         self._provider = provider
         self._timers = timers or Timers()
-        self._pools = Pools(httpx.URL(base_url), transport)
-        self._urls: dict[str, httpx.URL] = {}
+        self._pools = Pools(
+            httpx.URL(base_url), transport, connect_s=self._timers.connect_s, close_s=self._timers.close_s
+        )
+        self._urls: dict[str, tuple[httpx.URL, str]] = {}
         self._extensions = {"timeout": {"connect": self._timers.connect_s}}
 
-    async def post_json(
+    def post_json(
         self, path: str, body: bytes, *, headers: httpx.Headers, model: str = "", timeout: float | None = None
-    ) -> Reply:
+    ) -> Coroutine[Any, Any, Reply]:
         """Send a body and give the whole answer, whatever its status.
 
         Args:
@@ -119,11 +121,13 @@ class Http:
             TimedOut: It took longer than `timeout`.
             BadAnswer: The answer is over a cap or not HTTP.
         """
-        return await self._exchange(self._request("POST", path, headers, body), model, timeout)
+        return self._exchange("POST", path, headers, body, model=model, timeout=timeout)
 
-    async def get(self, path: str, *, headers: httpx.Headers, timeout: float | None = None) -> Reply:
+    def get(
+        self, path: str, *, headers: httpx.Headers, timeout: float | None = None
+    ) -> Coroutine[Any, Any, Reply]:
         """Ask for a resource; raises what `post_json` raises."""
-        return await self._exchange(self._request("GET", path, headers, b""), "", timeout)
+        return self._exchange("GET", path, headers, b"", model="", timeout=timeout)
 
     async def stream(
         self,
@@ -173,9 +177,7 @@ class Http:
         await self._pools.aclose()
 
     def _request(self, method: str, path: str, headers: httpx.Headers, body: bytes) -> httpx.Request:
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = httpx.URL(self.base_url + path)
+        url, _ = self._url(path)
         # Given a stream, httpx adds no headers of its own and does not walk ours several times.
         request = httpx.Request(method, url, headers=headers, stream=_Body(body), extensions=self._extensions)
         request.headers.encoding = headers.encoding
@@ -185,12 +187,28 @@ class Http:
         request.read()
         return request
 
-    async def _exchange(self, request: httpx.Request, model: str, timeout: float | None) -> Reply:
+    def _url(self, path: str) -> tuple[httpx.URL, str]:
+        """The address for httpx, and the same as text for aiohttp."""
+        known = self._urls.get(path)
+        if known is None:
+            url = httpx.URL(self.base_url + path)
+            known = self._urls[path] = (url, str(url))
+        return known
+
+    async def _exchange(
+        self, method: str, path: str, headers: httpx.Headers, body: bytes, *, model: str, timeout: float | None
+    ) -> Reply:
         span = self._timers.total_s if timeout is None else timeout
         failure: BaseException
         try:
-            with anyio.move_on_after(span):
-                return await self._through(request, _whole)
+            with anyio.CancelScope(deadline=_wake.clock()() + span):  # move_on_after would look for the clock again
+                direct = self._pools.current().direct
+                if direct is None:
+                    return await self._through(self._request(method, path, headers, body), _whole)
+                answer = direct.exchange(
+                    method, self._url(path)[1], host=self.host, headers=headers, body=body
+                )
+                return Reply(*await answer)
             failure = self._timed_out(model, span, stalled=False)
         except Exception as error:  # transports, injected ones too, raise what they like
             failure = rebuilt(error, provider=self._provider, host=self.host, model=model)
@@ -327,7 +345,7 @@ async def _stream(response: httpx.Response, reading: _Reading, sink: Sink) -> Re
         reading.note(progress)
         is_over = progress is Progress.OVER
 
-    await each_piece(response, encoding_of(response), take)
+    await each_piece(response, encoding_of(response.headers.raw), take)
     return None
 
 
@@ -337,5 +355,5 @@ def _is_document(response: httpx.Response) -> bool:
 
 
 async def _whole(response: httpx.Response) -> Reply:
-    body = await whole(response, encoding_of(response))
+    body = await whole(response, encoding_of(response.headers.raw))
     return Reply(response.status_code, response.headers, body)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import cast
 
 import anyio
 import httpx
 
-__all__ = ["MAX_HEADER_BYTES", "Unreadable", "each_piece", "encoding_of", "whole"]
+__all__ = ["MAX_HEADER_BYTES", "Intake", "Unreadable", "each_piece", "encoding_of", "whole"]
 
 MAX_HEADER_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -40,18 +40,40 @@ async def each_piece(response: httpx.Response, encoding: bytes, take: Callable[[
     """Give the body to a function as it comes, unpacked; raises what `whole` raises."""
     # httpx types the stream as sync or async; a transport that is async gives an async one.
     stream = cast("AsyncIterable[bytes]", response.stream).__aiter__()
-    unpack = _unpacker(encoding)
-    size = 0
+    feed = Intake(encoding, take).feed
     try:
         async for chunk in stream:
-            for piece in (chunk,) if unpack is None else unpack.pieces(chunk):
-                size += len(piece)
-                if size > _MAX_BODY_BYTES:
-                    raise Unreadable(f"a body over {_MAX_BODY_BYTES // 1024 // 1024} MiB")
-                take(piece)
+            feed(chunk)
     except BaseException:
         await _wind_up(response, stream)
         raise
+
+
+class Intake:
+    """Takes a body as it comes off the wire, and gives its pieces on, unpacked.
+
+    Raises:
+        Unreadable: It is packed in an unknown way.
+    """
+
+    __slots__ = ("_size", "_take", "_unpack")
+
+    def __init__(self, encoding: bytes, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self._unpack = _unpacker(encoding)
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take bytes as they came.
+
+        Raises:
+            Unreadable: With them the body is over 32 MiB, packed or not, or its compression is broken.
+        """
+        for piece in (chunk,) if self._unpack is None else self._unpack.pieces(chunk):
+            self._size += len(piece)
+            if self._size > _MAX_BODY_BYTES:
+                raise Unreadable(f"a body over {_MAX_BODY_BYTES // 1024 // 1024} MiB")
+            self._take(piece)
 
 
 async def _wind_up(response: httpx.Response, stream: AsyncIterator[bytes]) -> None:
@@ -66,7 +88,7 @@ async def _wind_up(response: httpx.Response, stream: AsyncIterator[bytes]) -> No
             await anext(stream)
 
 
-def encoding_of(response: httpx.Response) -> bytes:
+def encoding_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The content encoding, read in the one walk over the headers that also sums them up.
 
     Raises:
@@ -74,7 +96,7 @@ def encoding_of(response: httpx.Response) -> bytes:
     """
     size = 0
     encoding = b""
-    for name, value in response.headers.raw:
+    for name, value in headers:
         size += len(name) + len(value)
         if len(name) == _ENCODING_LENGTH and name.lower() == b"content-encoding":
             encoding = value.strip().lower()

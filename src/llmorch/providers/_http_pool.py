@@ -12,13 +12,16 @@ import functools
 import ssl
 import weakref
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 
 from .. import _wake
 from ._http_body import MAX_HEADER_BYTES
+
+if TYPE_CHECKING:
+    from ._http_direct import Direct
 
 __all__ = ["Pool", "Pools"]
 
@@ -53,13 +56,17 @@ class Pool:
     """The connections to one address on one loop.
 
     A transport that bounds its connections safely is used as it is: `limiter` is None. Of others there is a slot per
-    connection in `free`, so that no call ever waits inside a transport.
+    connection in `free`, so that no call ever waits inside a transport. `direct` is the shorter way to whole answers
+    over the same connections, where there is one.
     """
 
-    __slots__ = ("__weakref__", "_all", "_call_off", "free", "limiter", "transport")
+    __slots__ = ("__weakref__", "_all", "_call_off", "direct", "free", "limiter", "transport")
 
-    def __init__(self, *transports: httpx.AsyncBaseTransport, slots_each: int | None = None) -> None:
+    def __init__(
+        self, *transports: httpx.AsyncBaseTransport, slots_each: int | None = None, direct: Direct | None = None
+    ) -> None:
         self.transport = transports[0]
+        self.direct = direct
         self.free = [transport for transport in transports for _ in range(slots_each or 0)]
         self.limiter = anyio.CapacityLimiter(len(self.free)) if self.free else None
         self._all = transports
@@ -81,11 +88,20 @@ async def _close_all(transports: tuple[httpx.AsyncBaseTransport, ...]) -> None:
 
 
 class Pools:
-    """The pools of one provider, by loop."""
+    """The pools of one provider, by loop.
 
-    def __init__(self, base_url: httpx.URL, transport: httpx.AsyncBaseTransport | None) -> None:
+    Args:
+        connect_s: Seconds until a connection stands.
+        close_s: Seconds to let go of a broken one.
+    """
+
+    def __init__(
+        self, base_url: httpx.URL, transport: httpx.AsyncBaseTransport | None, *, connect_s: float, close_s: float
+    ) -> None:
         self._base_url = base_url
         self._given = transport
+        self._connect_s = connect_s
+        self._close_s = close_s
         self._by_loop: dict[Hashable, Pool] = {}
 
     def current(self) -> Pool:
@@ -106,7 +122,7 @@ class Pools:
         if self._given is not None:
             return Pool(_NotOurs(self._given), slots_each=_size_of(self._given))
         if _wake.backend() == "asyncio":
-            return _open_aiohttp(self._base_url)
+            return _open_aiohttp(self._base_url, connect_s=self._connect_s, close_s=self._close_s)
         limits = httpx.Limits(max_connections=_SLICE, max_keepalive_connections=_SLICE, keepalive_expiry=15)
         tls = _tls_context(self._base_url)
         slices = [
@@ -138,9 +154,11 @@ def _size_of(transport: httpx.AsyncBaseTransport) -> int:
     return size if isinstance(size, int) and 0 < size < _HTTPX_CONNECTIONS else _HTTPX_CONNECTIONS
 
 
-def _open_aiohttp(base_url: httpx.URL) -> Pool:
+def _open_aiohttp(base_url: httpx.URL, *, connect_s: float, close_s: float) -> Pool:
     import aiohttp
     import httpx_aiohttp
+
+    from ._http_direct import Direct
 
     tls = _tls_context(base_url)
     session = aiohttp.ClientSession(
@@ -150,7 +168,8 @@ def _open_aiohttp(base_url: httpx.URL) -> Pool:
         max_field_size=MAX_HEADER_BYTES,
         trust_env=False,
     )
-    pool = Pool(httpx_aiohttp.AiohttpTransport(verify=tls, trust_env=False, client=session))
+    transport = httpx_aiohttp.AiohttpTransport(verify=tls, trust_env=False, client=session)
+    pool = Pool(transport, direct=Direct(session, connect_s=connect_s, close_s=close_s))
     weakref.finalize(pool, _abandon, session)
     return pool
 

@@ -42,6 +42,11 @@ class Keys:
         self._checked: str | None = None
         self.source: CredentialSource | None = None
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every call sends the same key."""
+        return isinstance(self._given, Secret)
+
     def missing(self) -> str | None:
         """The variable's name when a call needs a key and there is none; asks nobody but the source."""
         if self._given is not None or not self._is_vendor or self._stored() is not None:

@@ -82,6 +82,7 @@ class OpenAI:
         self._transport = transport
         self._http_made: Http | None = None
         self._headers_made: tuple[Secret, httpx.Headers] | None = None
+        self._headers_kept: httpx.Headers | None = None
         self._formats: dict[int, tuple[object, tuple[dict[str, Any], bool]]] = {}
 
     def __repr__(self) -> str:
@@ -128,7 +129,7 @@ class OpenAI:
             response_format=shape,
         )
         http = self._http()
-        headers = await self._headers(origin)
+        headers = self._headers_kept or await self._headers(origin)
         if on_delta is None:
             reply = await http.post_json(_CHAT, body, headers=headers, model=request.model, timeout=request.timeout)
             return read_answer(await self._checked(reply, origin), origin, wrapped=wrapped)
@@ -208,6 +209,8 @@ class OpenAI:
 
             made = json_headers(self._own_headers, {"authorization": f"Bearer {key}"} if key else {})
             self._headers_made = (Secret(key), made)
+            if self._keys.is_fixed:
+                self._headers_kept = made  # nobody needs to be asked for the key again
         return self._headers_made[1]
 
     def _format(self, request: ProviderRequest) -> tuple[dict[str, Any] | None, bool]:

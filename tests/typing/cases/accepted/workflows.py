@@ -1,10 +1,12 @@
 """A workflow keeps the types of its steps and its output."""
 
+from pathlib import Path
 from typing import Any, assert_type
 
 from pydantic import BaseModel
 
 from llmorch import (
+    Block,
     Default,
     Node,
     Orchestrator,
@@ -104,3 +106,17 @@ async def run() -> None:
 
 assert_type(done.run_sync(article="text").output, str)
 print(done.plan(article="text"))
+
+# Documents and files
+assert_type(done.to_dict(), dict[str, Any])
+assert_type(done.to_yaml(), str)
+done.save("post.yaml")
+done.save(Path("post.json"))
+read = Workflow.load(Path("post.yaml"), code=[Facts, count, shout, measure])
+assert_type(read, Workflow[Any])
+assert_type(Workflow.load("post.yaml", code={"app.models:Facts": Facts}, max_steps=10), Workflow[Any])
+assert_type(Workflow.from_yaml(done.to_yaml(), code=(count,)), Workflow[Any])
+assert_type(Workflow.from_dict(done.to_dict()), Workflow[Any])
+assert_type(nested.add(read, name="read"), Node[Any])
+assert_type(done.replace("post", draft), Workflow[str])
+assert_type(done.with_block(Block("b", "x")), Workflow[str])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple, TypedDict, cast
+from typing import Any, Final, Literal, NamedTuple, TypedDict, cast
 
 from ._clock import seconds
 from .definition.actions import ActionDef, PayloadAction, WorkflowAction
@@ -21,6 +21,7 @@ from .workflow_files import draft_of
 __all__ = ["OnErrorArg", "Placed", "Placing", "replaced", "step_of", "with_block"]
 
 OnErrorArg = Literal["fail", "skip"] | Default | None
+_OPTIONS: Final = frozenset(("name", "after", "when", "on_error", "timeout", "on_unknown", "bind", "concurrency"))
 
 
 class Placed(NamedTuple):
@@ -73,6 +74,8 @@ def step_of(placed: Placed, rule: MapRule | None, *, options: Placing) -> DraftS
 
 
 def _refuse_clash(placed: Placed, rule: MapRule | None, options: Placing) -> None:
+    if _OPTIONS.isdisjoint(placed.reads):
+        return  # the common case
     used: dict[str, object] = {key: options[key] for key in ("name", "when", "on_error", "timeout", "bind")}
     if rule is not None:
         used["concurrency"] = rule.concurrency

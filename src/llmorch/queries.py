@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,14 +49,14 @@ class Queries:
         self.store = store
         self.live: dict[str, LiveRun] = {}
         self.known: dict[str, WorkflowDef] = {}
-        self._definitions: dict[str, WorkflowDef] = {}
+        self._definitions: OrderedDict[str, WorkflowDef] = OrderedDict()
 
     def remember(self, run_id: str, definition: WorkflowDef) -> None:
         """Keep what is needed to read a run of the memory store again."""
         self.known.setdefault(definition.name, definition)
         self._definitions[run_id] = definition
         while len(self._definitions) > 2_000:
-            del self._definitions[next(iter(self._definitions))]
+            self._definitions.popitem(last=False)  # a dict would look for its first key ever longer
 
     def listen(self, run_id: str, *, after: int = 0) -> Listener:
         """The run's events after a seq."""

@@ -24,4 +24,4 @@ def new_run_id() -> str:
             _last + 1
         )  # the same millisecond, or a clock set back: count on, so that ids of a process stay in order
     _last = number
-    return "".join(_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10))
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])

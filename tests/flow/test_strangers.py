@@ -152,13 +152,12 @@ async def test_errors_that_cause_each_other_are_recorded() -> None:
         assert (await s.orch.get(run.id)).error is not None
 
 
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
-async def test_an_interrupt_ends_the_run_and_is_raised(raised: type[BaseException]) -> None:
+async def test_an_interrupt_ends_the_run_and_is_raised() -> None:
     async def interrupted() -> None:
-        raise raised
+        raise KeyboardInterrupt
 
     async with stage() as s:
-        with pytest.raises(raised):
+        with pytest.raises(KeyboardInterrupt):
             await s.orch.run(interrupted)
         (summary,) = await s.orch.runs()
         assert summary.status == "cancelled"

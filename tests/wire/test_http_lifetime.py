@@ -165,3 +165,29 @@ async def test_a_transport_that_raises_anything_gives_an_error_without_the_reque
     assert secret not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_whole_and_streamed_calls_say_the_same_to_a_server(transport: str) -> None:
+    streamed = answer(200, sse(["fine"]), kind="text/event-stream")
+    with FaultServer(GOOD, streamed) as server:
+        provider = provider_on(server.url, transport)
+        assert (await ask(provider)).text == (await ask(provider, stream=True)).text == "fine"
+        await provider.aclose()
+        whole, stream = (dict(request.headers) for request in server.requests)
+    assert int(whole.pop("content-length")) < int(stream.pop("content-length"))
+    assert whole == stream
+    assert whole["host"] == server.url.split("/")[2]
+
+
+@pytest.mark.anyio
+async def test_a_key_that_changes_is_sent_from_the_next_call_on() -> None:
+    keys = iter(["sk-one", "sk-one", "sk-two"])
+    with FaultServer(GOOD) as server:
+        provider = OpenAI(api_key=lambda: next(keys), base_url=server.url)
+        for _ in range(3):
+            await ask(provider)
+        await provider.aclose()
+        sent = [dict(request.headers)["authorization"] for request in server.requests]
+    assert sent == ["Bearer sk-one", "Bearer sk-one", "Bearer sk-two"]

@@ -12,7 +12,7 @@ from .._json import dumps
 from ..errors import LLMOrchError
 from ..models.block import Block
 from ..models.message import Message
-from ..models.payload import Payload
+from ..models.payload import Payload, own_name
 from ..models.policy import Retry
 from ..models.values import Data, to_data
 from .document_read import Reader
@@ -29,7 +29,9 @@ def payload_to(payload: Payload[Any]) -> dict[str, Data]:
     for name, value in _changed(payload).items():
         match name:
             case "blocks":
-                written[name] = [_block_to(block, index) for index, block in enumerate(payload.blocks, 1)]
+                written[name] = [
+                    _block_to(block, payload.name, index=index) for index, block in enumerate(payload.blocks, 1)
+                ]
             case "output":
                 written[name] = type_to(value)
             case "timeout":
@@ -57,9 +59,13 @@ def _model_to(value: BaseModel) -> dict[str, Data]:
     return {name: to_data(given) for name, given in _changed(value).items()}
 
 
-def _block_to(block: Block, index: int) -> Data:
+def _block_to(block: Block, payload: str, *, index: int) -> Data:
     written = _model_to(block)
-    return block.text if written == {"name": f"block-{index}", "text": block.text} else written
+    return block.text if written == {"name": own_name(payload, index), "text": block.text} else written
+
+
+def _block_fields(block: Data, payload: str, *, index: int) -> Data:
+    return {"name": own_name(payload, index), "text": block} if isinstance(block, str) else block
 
 
 def payload_from(reader: Reader, given: Data, at: str) -> Payload[Any] | None:
@@ -75,11 +81,11 @@ def payload_from(reader: Reader, given: Data, at: str) -> Payload[Any] | None:
         made["retry"] = _made(reader, Retry, fields["retry"], f"{at}.retry")
     if "blocks" in fields:
         blocks = reader.sequence(fields["blocks"], f"{at}.blocks")
+        own = str(fields["name"])
         made["blocks"] = [
-            _made(reader, Block, {"name": f"block-{index}", "text": block} if isinstance(block, str) else block,
-                  f"{at}.blocks[{index - 1}]")
+            _made(reader, Block, _block_fields(block, own, index=index), f"{at}.blocks[{index - 1}]")
             for index, block in enumerate(blocks, 1)
-        ]  # fmt: skip
+        ]
     if "history" in fields:
         history = reader.sequence(fields["history"], f"{at}.history")
         made["history"] = [

@@ -57,7 +57,7 @@ class Executor:
     """Runs one run."""
 
     __slots__ = (
-        "_births", "_cancelled", "_done", "_fatal", "_group", "_halted", "_idle", "_leaving", "_stepper",
+        "_births", "_cancelled", "_done", "_fatal", "_flushing", "_group", "_halted", "_idle", "_leaving", "_stepper",
         "journal", "services", "state",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class Executor:
         self._halted = False
         self._cancelled = False
         self._leaving = False
+        self._flushing = False
         self._fatal: Failure | None = None
         self._stepper = Stepper(state, journal, services, conductor=self)
 
@@ -214,6 +215,19 @@ class Executor:
         elif self._births < (_BIRTHS_AT_ONCE if self.services.places.free > 0 else 1):
             self._births += 1
             self._tasks.start_soon(self._helper)
+
+    def flush_soon(self) -> bool:
+        """Commit what is buffered beside the run; False when nobody is there to do it."""
+        if not isinstance(self._group, TaskGroup):
+            return False
+        if not self._flushing:
+            self._flushing = True
+            self._group.start_soon(self._flush)
+        return True
+
+    async def _flush(self) -> None:
+        self._flushing = False
+        await self.journal.flush()
 
     def finish(self, ending: Ending, failure: Failure | None) -> None:
         if self._done:

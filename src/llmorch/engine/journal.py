@@ -44,11 +44,12 @@ class Journal:
         partial: Text of the calls being streamed, by step path.
         watchers: Called after each commit, and with each delta.
         delta_watchers: How many of them want deltas.
+        is_instant: The store commits without waiting for anything.
     """
 
     __slots__ = (
-        "_buffer", "_busy", "_claim", "_instant", "_seq", "_status", "_store", "_turn", "closed", "committed",
-        "delta_watchers", "failure", "inbox", "partial", "state", "watchers",
+        "_buffer", "_busy", "_claim", "_seq", "_status", "_store", "_turn", "closed", "committed",
+        "delta_watchers", "failure", "inbox", "is_instant", "partial", "state", "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -61,7 +62,7 @@ class Journal:
         self.closed = False
         self.failure: BaseException | None = None
         self._store = store
-        self._instant: bool = getattr(store, "is_instant", False)
+        self.is_instant: bool = getattr(store, "is_instant", False)
         self._claim = claim
         self._seq = claim.last_seq
         self._buffer: list[Event] = []
@@ -124,7 +125,7 @@ class Journal:
         self._busy = True
         try:
             reply: AppendReply | None = None
-            if self._instant:  # it cannot suspend, so nothing can cancel it half-way
+            if self.is_instant:  # it cannot suspend, so nothing can cancel it half-way
                 reply = await self._store.append(self._claim, unit, status=status)
             else:
                 with anyio.CancelScope(shield=True):

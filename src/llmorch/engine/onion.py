@@ -110,10 +110,21 @@ class CallPath:
             try:
                 return self._read(response, resolved)
             except OutputInvalid as error:
-                if left == 0 or response.finish_reason == "length":
+                if response.finish_reason == "length":
                     raise
+                if left == 0:
+                    raise self._given_up(error, resolved) from None
                 messages = self.output.repair(messages, response.text, error)
         raise AssertionError("output_retries is never negative")
+
+    def _given_up(self, error: OutputInvalid, resolved: ResolvedModel) -> OutputInvalid:
+        tries = self.payload.output_retries + 1
+        return OutputInvalid(
+            f"{error.message} ({resolved.id}, asked {tries} time{'s' if tries > 1 else ''}); raise output_retries, "
+            "loosen the output type or use a stronger model; the raw answer is in .text",
+            text=error.text,
+            step=error.step,
+        )
 
     def _read(self, response: ProviderResponse, resolved: ResolvedModel) -> Reply:
         text = response.text
@@ -318,8 +329,8 @@ def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
     """The vendor's words worth keeping, if they can be recorded."""
     if not raw:
         return raw
-    if type(raw) is dict and all(map(_is_plain, raw, raw.values())):
-        return raw.copy()  # what our own providers keep; the walk that finds the rest out takes ten times as long
+    if raw.__class__ is dict and all(map(_is_plain, raw, raw.values())):
+        return dict(raw)  # what our own providers keep; the walk that finds the rest out takes ten times as long
     try:
         return cast("Mapping[str, Data]", to_data(raw))
     except ValueRefused:

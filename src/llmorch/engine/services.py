@@ -66,6 +66,10 @@ class Conductor(Protocol):
         """Something became ready while the runner waits."""
         ...
 
+    def flush_soon(self) -> bool:
+        """Commit what is buffered beside the run; False when nobody is there to do it."""
+        ...
+
     async def rest(self, wait_s: float) -> None:
         """Wait without holding a place."""
         ...

@@ -6,7 +6,7 @@ All of it is synchronous but the leaves, payloads and functions, which come back
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import anyio
 
@@ -130,16 +130,21 @@ class Stepper:
         assert args is not None
         journal = self.journal
         try:
-            if isinstance(action, FunctionAction):
-                if journal.committed < seq and not action.pure:
-                    await journal.durable(seq)
-                await run_function(
-                    state, action, args, journal=journal, services=self.services, conductor=self.conductor
-                )
-            elif isinstance(action, PayloadAction):
-                await run_payload(
-                    state, action.payload, args, journal=journal, services=self.services, conductor=self.conductor
-                )
+            match action:
+                case FunctionAction():
+                    if journal.committed < seq:
+                        await self._committed(seq, action)
+                    await run_function(
+                        state, action, args, journal=journal, services=self.services, conductor=self.conductor
+                    )
+                case PayloadAction(payload=payload):
+                    await run_payload(
+                        state, payload, args, journal=journal, services=self.services, conductor=self.conductor
+                    )
+                case WorkflowAction():
+                    raise AssertionError("a nested workflow is a container, not a leaf")
+                case _:
+                    assert_never(action)
         except (ClaimLost, StoreCorrupt):
             raise
         except anyio.get_cancelled_exc_class():
@@ -150,6 +155,11 @@ class Stepper:
             if error is journal.failure:
                 raise
             self.fail(state, error)
+
+    async def _committed(self, seq: int, action: FunctionAction) -> None:
+        """Wait until the start of a function is committed; a pure one need not wait, only not be forgotten."""
+        if not (action.pure and not self.journal.is_instant and self.conductor.flush_soon()):
+            await self.journal.durable(seq)
 
     async def _scoped(self, state: StepState, work: Work) -> None:
         """Run a leaf in a scope of its own, because it has a timeout or something may stop it."""

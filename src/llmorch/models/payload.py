@@ -23,7 +23,7 @@ from .response import Response
 from .settings import Settings
 from .values import Data, FrozenDict, freeze, to_data
 
-__all__ = ["Payload", "PayloadChanges"]
+__all__ = ["Payload", "PayloadChanges", "own_name"]
 
 T = TypeVar("T", covariant=True, default=str)
 U = TypeVar("U")
@@ -135,7 +135,7 @@ class Payload(Value, Action[T], Generic[T]):
         tags: Iterable[str] = (),
     ) -> None:
         self._fill(
-            name=name, blocks=_as_blocks(blocks), model=model, output=output, temperature=temperature,
+            name=name, blocks=_as_blocks(blocks, name), model=model, output=output, temperature=temperature,
             max_tokens=max_tokens, top_p=top_p, stop=stop, seed=seed, presence_penalty=presence_penalty,
             frequency_penalty=frequency_penalty, extra=extra, history=tuple(history), output_retries=output_retries,
             fallback=fallback, retry=retry, timeout=timeout, description=description, tags=tags,
@@ -214,7 +214,7 @@ class Payload(Value, Action[T], Generic[T]):
             else:
                 fields[name] = value
         if "blocks" in changes:
-            fields["blocks"] = _as_blocks(changes["blocks"])
+            fields["blocks"] = _as_blocks(changes["blocks"], self.name)
         return cast("Payload[T]", Payload.model_validate(fields))
 
     async def run(self, **values: Any) -> Response[T]:
@@ -234,9 +234,15 @@ def _role(block: Block) -> Role:
     return block.role
 
 
-def _as_blocks(given: Iterable[Block | str]) -> tuple[Block, ...]:
+def own_name(payload: str, position: int) -> str:
+    """What a block given as plain text is called, by its payload's name and its position from 1."""
+    return f"{payload}-{position}"
+
+
+def _as_blocks(given: Iterable[Block | str], payload: str) -> tuple[Block, ...]:
     if isinstance(given, str):
         raise TypeError(f"blocks takes several: write [{given!r}]")
     return tuple(
-        block if isinstance(block, Block) else Block(f"block-{index}", block) for index, block in enumerate(given, 1)
+        block if isinstance(block, Block) else Block(own_name(payload, position), block)
+        for position, block in enumerate(given, 1)
     )

@@ -154,7 +154,7 @@ def _by_status(
             **names,
         )
     if status == 429:
-        return RateLimited(f"{text}; wait, or lower concurrency and rate with limits=", retry_after=wait_s, **names)
+        return RateLimited(f"{text}; wait, or lower concurrency=", retry_after=wait_s, **names)
     if status in (401, 403):
         key = f"the key ({origin.variable} or api_key=)" if origin.variable else "the key (api_key=)"
         return AuthenticationFailed(f"{text}; check {key} and what it may use", **names)

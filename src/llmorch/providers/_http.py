@@ -123,9 +123,7 @@ class Http:
         """
         return self._exchange("POST", path, headers, body, model=model, timeout=timeout)
 
-    def get(
-        self, path: str, *, headers: httpx.Headers, timeout: float | None = None
-    ) -> Coroutine[Any, Any, Reply]:
+    def get(self, path: str, *, headers: httpx.Headers, timeout: float | None = None) -> Coroutine[Any, Any, Reply]:
         """Ask for a resource; raises what `post_json` raises."""
         return self._exchange("GET", path, headers, b"", model="", timeout=timeout)
 
@@ -205,9 +203,7 @@ class Http:
                 direct = self._pools.current().direct
                 if direct is None:
                     return await self._through(self._request(method, path, headers, body), _whole)
-                answer = direct.exchange(
-                    method, self._url(path)[1], host=self.host, headers=headers, body=body
-                )
+                answer = direct.exchange(method, self._url(path)[1], host=self.host, headers=headers, body=body)
                 return Reply(*await answer)
             failure = self._timed_out(model, span, stalled=False)
         except Exception as error:  # transports, injected ones too, raise what they like

@@ -52,6 +52,8 @@ def rebuilt(error: Exception, *, provider: str, host: str, model: str, streaming
             provider=provider,
             model=model,
         )
+    elif isinstance(error, httpx.ConnectTimeout):  # so httpx-aiohttp calls whatever kept a connection from standing
+        text = redact(str(error))[:_MAX_TEXT]
     return ProviderUnavailable(
         f"{about} cannot be reached or broke the connection ({text}); check base_url, the network and whether the "
         "server runs, then try again",

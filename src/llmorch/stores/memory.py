@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -58,7 +59,7 @@ class MemoryStore:
         self.keep = keep
         self._logs: dict[str, _Log] = {}
         self._keys: dict[str, str] = {}
-        self._finished: dict[str, None] = {}
+        self._finished: OrderedDict[str, None] = OrderedDict()  # a dict would look for its first key ever longer
 
     async def create(
         self, row: RunRow, first: Sequence[Event], *, definition: Mapping[str, Data] | None = None
@@ -75,10 +76,10 @@ class MemoryStore:
                 run_id=known.id,
             )
         last = first[-1].seq or 0 if first else 0
-        log = self._logs[row.id] = _Log(row, list(first), last, row.status, row.epoch, row.owner)
+        self._logs[row.id] = _Log(row, list(first), last, row.status, row.epoch, row.owner)
         if key is not None:
             self._keys[key] = row.id
-        return log.row
+        return row if last == row.last_seq else replace(row, last_seq=last)
 
     async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
         """Commit one unit; see `RunStore.append`."""
@@ -102,8 +103,7 @@ class MemoryStore:
     def _retire(self, run_id: str) -> None:
         self._finished[run_id] = None
         while len(self._finished) > self.keep:
-            oldest = next(iter(self._finished))
-            del self._finished[oldest]
+            oldest, _ = self._finished.popitem(last=False)
             self._forget(oldest)
 
     def _forget(self, run_id: str) -> None:

@@ -69,7 +69,7 @@ def test_an_unknown_field_of_a_reference_names_step_binding_and_the_nearest() ->
 def test_an_unknown_field_in_a_template_names_the_block_and_the_nearest() -> None:
     wf, _ = with_facts()
     wf.add(ask("post", "one\n{{ facts.clams }}"))
-    only(faults(wf), "Step 'post': block 'block-1'", "line 2", "did you mean 'claims'")
+    only(faults(wf), "Step 'post': block 'post-1'", "line 2", "did you mean 'claims'")
 
 
 def test_an_unknown_field_in_when_names_the_expression() -> None:

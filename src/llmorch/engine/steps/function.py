@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -38,8 +39,25 @@ async def run_function(
     Raises:
         Exception: Whatever the function raised.
     """
+    try:
+        value = await _value_of(state, action, args, journal=journal, services=services, conductor=conductor)
+    except SystemExit as error:  # else it would take the event loop with it, and every other run
+        raise _exited(state.path, error) from error
+    state.args = None  # the function may have changed what they hold; they are worked out anew if asked for
+    journal.append(StepSucceeded(state.path, _recorded(action, value, state.path)))
+
+
+async def _value_of(
+    state: StepState,
+    action: FunctionAction,
+    args: dict[str, Any],
+    *,
+    journal: Journal,
+    services: Services,
+    conductor: Conductor,
+) -> Any:
     if action.retry is not None:
-        value = await retrying(
+        return await retrying(
             lambda: _called(
                 state, action, _given(state, action, copy_data(args), journal, services), journal, services
             ),
@@ -47,14 +65,10 @@ async def run_function(
             pause=lambda _, wait_s: conductor.rest(wait_s),
             may_pass=lambda error, _, __: isinstance(error, Exception),
         )
-    else:
-        given = _given(state, action, args, journal, services) if action.typed or action.context is not None else args
-        if action.is_async:
-            value = await action.function(**given)
-        else:
-            value = await _called(state, action, given, journal, services)
-    state.args = None  # the function may have changed what they hold; they are worked out anew if asked for
-    journal.append(StepSucceeded(state.path, _recorded(action, value, state.path)))
+    given = _given(state, action, args, journal, services) if action.typed or action.context is not None else args
+    if action.is_async:
+        return await action.function(**given)
+    return await _called(state, action, given, journal, services)
 
 
 def _recorded(action: FunctionAction, value: Any, path: str) -> Data:
@@ -79,6 +93,19 @@ def _recorded(action: FunctionAction, value: Any, path: str) -> Data:
     return data
 
 
+def _contained(function: Callable[..., Any], given: dict[str, Any], path: str) -> Any:
+    """Call it in a worker thread; what would end the process must not leave the thread as it is."""
+    try:
+        return function(**given)
+    except SystemExit as error:
+        raise _exited(path, error) from error
+
+
+def _exited(path: str, error: SystemExit) -> StepError:
+    text = f"Step {path!r} called sys.exit({error.code!r}); a step ends by returning, or by raising an Exception"
+    return StepError(text, step=path)
+
+
 def _given(
     state: StepState, action: FunctionAction, args: dict[str, Data], journal: Journal, services: Services
 ) -> dict[str, Any]:
@@ -99,7 +126,7 @@ async def _called(
     limiter = services.threads()
     try:
         return await anyio.to_thread.run_sync(
-            partial(action.function, **given), abandon_on_cancel=True, limiter=limiter
+            partial(_contained, action.function, given, state.path), abandon_on_cancel=True, limiter=limiter
         )
     except anyio.get_cancelled_exc_class():
         text = f"the thread of step {state.path!r} cannot be stopped; it was left behind and its result is dropped"

@@ -10,7 +10,6 @@ from typing_extensions import TypeVar
 
 from . import door, edits, workflow_files
 from .definition.actions import PayloadAction, WorkflowAction
-from .definition.document import to_document
 from .definition.functions import function_action
 from .definition.node import Each, FirstN, FirstOf, Node, Optional, Ref, as_binding
 from .definition.wiring import Draft, wire
@@ -276,7 +275,7 @@ class Workflow(Action[T], Generic[T]):
         Code stands there by its address (`module:qualname`). Code that only this process can find (lambdas, closures,
         functions of `__main__`) is written too: `from_dict(..., code=...)` reads it where it is at hand.
         """
-        return to_document(self.freeze())
+        return workflow_files.to_dict(self.freeze())
 
     def to_yaml(self) -> str:
         """The same as YAML text, unless another process could not find its code: that is a `WorkflowInvalid`."""

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from .definition.document import from_document, to_document, unportable
-from .definition.document_type import address_of
 from .definition.node import Binding, Ref, refs_in
 from .definition.wiring import Draft, DraftStep
 from .definition.workflow import StepDef, WorkflowDef, plain_name
@@ -22,7 +20,19 @@ from .errors import CodeMissing, WorkflowInvalid
 from .models.values import Data
 from .templates.bounds import is_list, is_object
 
-__all__ = ["MAX_BYTES", "MAX_STEPS", "AnyPath", "Code", "draft_of", "from_dict", "from_yaml", "load", "save", "to_yaml"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_STEPS",
+    "AnyPath",
+    "Code",
+    "draft_of",
+    "from_dict",
+    "from_yaml",
+    "load",
+    "save",
+    "to_dict",
+    "to_yaml",
+]
 
 Code = Mapping[str, object] | Iterable[Callable[..., Any]]  # by address, or functions and types that have their own
 AnyPath = str | os.PathLike[str]
@@ -30,9 +40,6 @@ MAX_BYTES: Final = 1 << 20
 MAX_STEPS: Final = 2_000
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _STEP: Final = re.compile(r"steps\[(\d+)\]")
-
-
-# Writing -------------------------------------------------------------------------------------------------------------
 
 
 def to_yaml(definition: WorkflowDef) -> str:
@@ -62,7 +69,16 @@ def save(definition: WorkflowDef, path: AnyPath) -> None:
     _write(file, text.encode("utf-8"))
 
 
+def to_dict(definition: WorkflowDef) -> dict[str, Data]:
+    """The document of a workflow, whoever may find its code."""
+    from .definition.document import to_document  # not until a workflow is written or read
+
+    return to_document(definition)
+
+
 def _portable(definition: WorkflowDef) -> dict[str, Data]:
+    from .definition.document import unportable
+
     found = tuple(unportable(definition))
     if found:
         raise WorkflowInvalid(
@@ -72,7 +88,7 @@ def _portable(definition: WorkflowDef) -> dict[str, Data]:
             faults=found,
             workflow=definition.name,
         )
-    return to_document(definition)
+    return to_dict(definition)
 
 
 def _suffix(file: Path) -> str:
@@ -99,9 +115,6 @@ def _write(file: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-# Reading -------------------------------------------------------------------------------------------------------------
-
-
 def from_dict(document: Mapping[str, Data], *, code: Code | None = None) -> Draft:
     """The workflow that a document describes, open to changes.
 
@@ -109,6 +122,8 @@ def from_dict(document: Mapping[str, Data], *, code: Code | None = None) -> Draf
         WorkflowInvalid: Every fault of the document, with its place.
         CodeMissing: A function or type is not in `code`.
     """
+    from .definition.document import from_document
+
     try:
         definition = from_document(document, code=_by_address(code))
     except WorkflowInvalid as error:
@@ -216,6 +231,8 @@ def _steps_in(document: Data) -> Iterator[Data]:
 
 def _by_address(code: Code | None) -> Mapping[str, object]:
     """What was handed in, by `module:qualname`."""
+    from .definition.document_type import address_of
+
     if code is None or isinstance(code, Mapping):
         return cast("Mapping[str, object]", code or {})
     if isinstance(code, str) or not isinstance(cast(object, code), Iterable):
@@ -243,9 +260,6 @@ def _with_step(fault: str, document: Mapping[str, Data]) -> str:
 
 def _listed(faults: Iterable[str]) -> str:
     return "".join(f"\n  - {fault}" for fault in faults)
-
-
-# From definitions to drafts ------------------------------------------------------------------------------------------
 
 
 def draft_of(definition: WorkflowDef) -> Draft:

@@ -73,7 +73,8 @@ class FunctionAction:
 
 
 def _is_bound(function: Callable[..., Any]) -> bool:
-    return inspect.ismethod(function) or not inspect.isroutine(function)
+    owner = getattr(function, "__self__", None)  # a built-in function's is its module
+    return not inspect.isroutine(function) or not (owner is None or inspect.ismodule(owner))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,8 @@ __all__ = [
     "FORMAT",
     "definition_sha",
     "from_document",
-    "from_yaml",
     "is_portable",
     "to_document",
-    "to_yaml",
     "unportable",
 ]
 
@@ -65,9 +63,6 @@ _TOP = ("llmorch", "name", "description", "on_error", "inputs", "steps", "output
 _INPUT = ("type", "default", "description", "untrusted")
 _ACTIONS = ("payload", "function", "workflow")
 _STEP = ("name", *_ACTIONS, "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
-
-
-# Writing -------------------------------------------------------------------------------------------------------------
 
 
 def to_document(definition: WorkflowDef) -> dict[str, Data]:
@@ -126,10 +121,9 @@ def _only_in_condition(step: StepDef) -> Iterator[tuple[str, Binding]]:
     """What only `when` reads and is bound to something else than the step or input of that name."""
     if step.when is None or step.when.expression is None:
         return
-    bound = {plain_name(name) for name in step.bindings}
     for name, binding in step.when.bindings.items():
         is_lookup = isinstance(binding, Ref) and not binding.path and plain_name(binding.source) == name
-        if name not in bound and not is_lookup:
+        if name not in step.bindings and not is_lookup:
             yield name, binding
 
 
@@ -186,9 +180,6 @@ def unportable(definition: WorkflowDef) -> Iterator[str]:
                     yield f"the output of step {step.name!r} of {definition.name!r} is no type of a module's top"
             case WorkflowAction(definition=inner):
                 yield from unportable(inner)
-
-
-# Reading -------------------------------------------------------------------------------------------------------------
 
 
 def from_document(document: Mapping[str, Data], *, code: Mapping[str, object] | None = None) -> WorkflowDef:
@@ -337,42 +328,3 @@ def _policy_from(reader: Reader, given: Data, at: str) -> OnError | None:
 def _map_from(reader: Reader, given: Data, at: str) -> MapRule:
     fields = reader.mapping({} if given is None else given, at, known=("concurrency",)) or {}
     return MapRule(reader.integer(fields.get("concurrency"), f"{at}.concurrency"))
-
-
-# YAML ----------------------------------------------------------------------------------------------------------------
-
-
-def to_yaml(definition: WorkflowDef) -> str:
-    """The document as YAML text."""
-    from .._yaml import dumps
-
-    return dumps(to_document(definition))
-
-
-def from_yaml(text: str, *, code: Mapping[str, object] | None = None, max_steps: int = _MOST_STEPS) -> WorkflowDef:
-    """The workflow that YAML text describes; see `from_document`.
-
-    Args:
-        max_steps: More steps than this, nested ones included, are refused.
-
-    Raises:
-        WorkflowInvalid: The text is no YAML (with line and column), no workflow, or too large.
-        CodeMissing: A function or type is not in `code`.
-    """
-    from .._yaml import loads
-
-    try:
-        document = loads(text)
-    except ValueError as error:
-        raise WorkflowInvalid(f"the text is no YAML document: {error}") from error
-    count = _steps_in(document, 0)
-    if count > max_steps:
-        raise WorkflowInvalid(f"the document has {count} steps; at most {max_steps} are read (raise max_steps=)")
-    return from_document(document, code=code)
-
-
-def _steps_in(document: Data, depth: int) -> int:
-    steps = document.get("steps") if is_object(document) else None
-    if not is_list(steps) or depth > _MOST_DEEP:
-        return 0
-    return sum(1 + _steps_in(step.get("workflow") if is_object(step) else None, depth + 1) for step in steps)

@@ -66,9 +66,6 @@ def _holds_form(given: Data) -> bool:
     return False
 
 
-# Writing -------------------------------------------------------------------------------------------------------------
-
-
 def binding_to(binding: Binding) -> Data:
     """The binding as it stands in a document."""
     match binding:
@@ -107,9 +104,6 @@ def _part_to(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
     return f".{part}" if _PLAIN_KEY.fullmatch(part) else f"[{dumps(part)}]"
-
-
-# Reading -------------------------------------------------------------------------------------------------------------
 
 
 def binding_from(reader: Reader, given: Data, at: str) -> Binding:

@@ -21,9 +21,6 @@ _LONGEST: Final = 48  # characters of a Mermaid label's line
 _ENTITIES: Final = {character: f"#{ord(character)};" for character in "\"#&<>`'{}[]()|\\;%"}
 
 
-# Mermaid -------------------------------------------------------------------------------------------------------------
-
-
 def to_mermaid(definition: WorkflowDef) -> str:
     """A Mermaid flowchart: payloads are rounded, functions boxes with bars, inputs slanted, nested workflows framed.
 
@@ -118,8 +115,6 @@ def _label(text: str) -> str:
     line = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
     return "".join(_ENTITIES.get(character, character) for character in line)
 
-
-# SVG -----------------------------------------------------------------------------------------------------------------
 
 _EDGE: Final = 12
 _DEEPEST: Final = 3  # nested workflows further in are drawn closed

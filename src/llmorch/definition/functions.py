@@ -141,7 +141,7 @@ def _inspected(function: Callable[..., Any]) -> FunctionAction:
     )
 
 
-def _checkable(annotation: Any) -> Any:
+def _checkable(annotation: Any) -> Any:  # Any: a type, a union, anything an annotation can be
     """The annotation, or None when values cannot be checked against it."""
     if annotation is None or annotation is Any or annotation in _PLAIN:
         return annotation

@@ -1,4 +1,7 @@
-"""The Python type of what a step or workflow gives, where one is declared."""
+"""The Python type of what a step or workflow gives, where one is declared.
+
+Any stands for a type form throughout: a class, a union, a Literal, whatever an annotation can be.
+"""
 
 from __future__ import annotations
 

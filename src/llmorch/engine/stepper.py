@@ -24,7 +24,7 @@ from .state.frame import END, Frame
 from .state.run import RunState
 from .state.step import StepState
 from .state.stop import in_flight, wind_down
-from .steps.function import run_function
+from .steps.function import exited, run_function
 from .steps.guard import is_open
 from .steps.payload import run_payload
 from .timers import NO_TIMERS, Timers
@@ -151,9 +151,18 @@ class Stepper:
             if _wake.is_being_cancelled():
                 raise
             self.fail(state, StepError(f"Step {state.path!r} awaited something that was cancelled", step=state.path))
-        except Exception as error:  # user code and providers may raise anything; it is the step's failure
-            if error is journal.failure:
-                raise
+        except (Exception, SystemExit) as error:  # user code and providers may raise anything
+            self._fail_leaf(state, error)
+
+    def _fail_leaf(self, state: StepState, error: Exception | SystemExit) -> None:
+        """Whatever a leaf raised is its step's failure, but for a log that cannot be written."""
+        if error is self.journal.failure:
+            raise error
+        if isinstance(error, SystemExit):  # it would take the event loop with it, and every other run
+            failure = exited(state.path, error)
+            failure.__cause__ = error
+            self.fail(state, failure)
+        else:
             self.fail(state, error)
 
     async def _committed(self, seq: int, action: FunctionAction) -> None:

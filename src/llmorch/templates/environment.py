@@ -22,7 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import TemplateError
 from .allowed import check_syntax, fault
-from .bounds import MAX_DEPTH, MAX_TEXT, MAX_TOKENS, MAX_WORK, Data, Work, check_output, check_size
+from .bounds import MAX_DEPTH, MAX_SOURCE, MAX_TEXT, MAX_TOKENS, MAX_WORK, Data, Work, check_output, check_size
 from .filters import FILTERS
 from .operators import OPERATORS, arithmetic, negate
 from .paths import Read, find_reads
@@ -194,8 +194,8 @@ def parse_expression(text: str) -> Parsed:
 
 
 def _parsed(text: str, read: Callable[[], nodes.Template], remedy: str) -> Parsed:
-    if len(text) > MAX_TEXT:
-        raise TemplateError(f"a template has at most {MAX_TEXT} characters; pass long texts in as values")
+    if len(text) > MAX_SOURCE:
+        raise TemplateError(f"a template has at most {MAX_SOURCE} characters; pass long texts in as values")
     if not text.isascii():
         try:
             text.encode()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmorch.errors import TemplateError
 from llmorch.templates import compile_expression, compile_template
-from llmorch.templates.bounds import MAX_TEXT, MAX_WORK, TURN
+from llmorch.templates.bounds import MAX_SOURCE, MAX_TEXT, MAX_WORK, TURN
 
 # Coarse on purpose: work is counted, about 50 ms of it; a machine under load may take many times as long.
 GENEROUS_SECONDS = 5.0
@@ -324,6 +324,12 @@ def test_the_work_of_a_render_is_counted_exactly() -> None:
     assert empty.render({"a": [0] * ((MAX_WORK - 1) // TURN)}) == ""
     with pytest.raises(TemplateError, match="more work than one render may"):
         empty.render({"a": [0] * (MAX_WORK // TURN + 1)})
+
+
+def test_the_source_is_bounded_so_that_reading_it_stays_quick() -> None:
+    assert len(render("x" * MAX_SOURCE)) == MAX_SOURCE
+    with pytest.raises(TemplateError, match="pass long texts in as values"):
+        compile_template("x" * (MAX_SOURCE + 1))
 
 
 def test_the_output_is_bounded_in_utf_8_bytes() -> None:

@@ -20,7 +20,7 @@ from ..journal import Journal
 from ..services import Conductor, Services
 from ..state.step import StepState
 
-__all__ = ["run_function"]
+__all__ = ["exited", "run_function"]
 
 _SIMPLE = (str, int, float, bool, list, dict)
 
@@ -39,25 +39,8 @@ async def run_function(
     Raises:
         Exception: Whatever the function raised.
     """
-    try:
-        value = await _value_of(state, action, args, journal=journal, services=services, conductor=conductor)
-    except SystemExit as error:  # else it would take the event loop with it, and every other run
-        raise _exited(state.path, error) from error
-    state.args = None  # the function may have changed what they hold; they are worked out anew if asked for
-    journal.append(StepSucceeded(state.path, _recorded(action, value, state.path)))
-
-
-async def _value_of(
-    state: StepState,
-    action: FunctionAction,
-    args: dict[str, Any],
-    *,
-    journal: Journal,
-    services: Services,
-    conductor: Conductor,
-) -> Any:
     if action.retry is not None:
-        return await retrying(
+        value = await retrying(
             lambda: _called(
                 state, action, _given(state, action, copy_data(args), journal, services), journal, services
             ),
@@ -65,10 +48,14 @@ async def _value_of(
             pause=lambda _, wait_s: conductor.rest(wait_s),
             may_pass=lambda error, _, __: isinstance(error, Exception),
         )
-    given = _given(state, action, args, journal, services) if action.typed or action.context is not None else args
-    if action.is_async:
-        return await action.function(**given)
-    return await _called(state, action, given, journal, services)
+    else:
+        given = _given(state, action, args, journal, services) if action.typed or action.context is not None else args
+        if action.is_async:
+            value = await action.function(**given)
+        else:
+            value = await _called(state, action, given, journal, services)
+    state.args = None  # the function may have changed what they hold; they are worked out anew if asked for
+    journal.append(StepSucceeded(state.path, _recorded(action, value, state.path)))
 
 
 def _recorded(action: FunctionAction, value: Any, path: str) -> Data:
@@ -98,10 +85,11 @@ def _contained(function: Callable[..., Any], given: dict[str, Any], path: str) -
     try:
         return function(**given)
     except SystemExit as error:
-        raise _exited(path, error) from error
+        raise exited(path, error) from error
 
 
-def _exited(path: str, error: SystemExit) -> StepError:
+def exited(path: str, error: SystemExit) -> StepError:
+    """The failure of a step that wanted to end the whole process."""
     text = f"Step {path!r} called sys.exit({error.code!r}); a step ends by returning, or by raising an Exception"
     return StepError(text, step=path)
 

@@ -553,7 +553,8 @@ def test_size_has_bounds_that_can_be_raised(suffix: str, folder: Path) -> None:
     wide = Workflow.of(*steps, name="wide")
     wide.returns([wide.add(say("end", "x"))]).save(many)
     heavy = Workflow("long")
-    heavy.returns([heavy.add(say(f"s{index}", "x" * (1 << 18))) for index in range(4)]).save(long)  # a block's most each
+    parts = [heavy.add(say(f"s{index}", "x" * (1 << 18))) for index in range(4)]  # each as long as a block may be
+    heavy.returns(parts).save(long)
     with pytest.raises(WorkflowInvalid, match="has 2002 steps; at most 2000"):
         Workflow.load(many)
     with pytest.raises(WorkflowInvalid, match="1048576 bytes"):

@@ -12,9 +12,10 @@ from .models.secret import Secret
 from .models.settings import Settings
 from .models.usage import Usage
 from .models.values import Data
-from .requests import Call, Capabilities, ProviderRequest, ProviderResponse, ProviderStatus, ToolSpec
+from .requests import Allowance, Call, Capabilities, ProviderRequest, ProviderResponse, ProviderStatus, ToolSpec
 
 __all__ = [
+    "Allowance",
     "AppendReply",
     "Call",
     "Capabilities",

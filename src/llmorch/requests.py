@@ -11,7 +11,7 @@ from .models.settings import Settings
 from .models.usage import Usage
 from .models.values import Data
 
-__all__ = ["Call", "Capabilities", "ProviderRequest", "ProviderResponse", "ProviderStatus", "ToolSpec"]
+__all__ = ["Allowance", "Call", "Capabilities", "ProviderRequest", "ProviderResponse", "ProviderStatus", "ToolSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,16 @@ class ProviderRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a vendor says is left of its rate limits; None is not told. `*_reset_s`: seconds until it is whole again."""
+
+    requests: int | None = None
+    requests_reset_s: float | None = None
+    tokens: int | None = None
+    tokens_reset_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderResponse:
     """One answer of a model.
 
@@ -58,7 +68,9 @@ class ProviderResponse:
         usage: Tokens billed; None when the provider said nothing credible (the engine then estimates).
         finish_reason: `stop`, `length`, `tool_calls`, `content_filter` or `other`.
         model: The model as the provider names it.
-        raw: The vendor's own words worth keeping (finish reason, ids); plain data.
+        raw: The vendor's own words worth keeping (finish reason, ids); plain data. What stands in `raw["replay"]` is
+            given back as `Message.vendor` when the conversation goes on with the same model after tool calls.
+        allowance: What is left of the vendor's rate limits, where it says so.
     """
 
     text: str
@@ -67,6 +79,7 @@ class ProviderResponse:
     finish_reason: str = "stop"
     model: str = ""
     raw: Mapping[str, Data] = field(default_factory=dict[str, Any])
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,7 @@ class Capabilities:
         context_tokens: Tokens of prompt and answer together, where known.
         max_output_tokens: Tokens of an answer, where known.
         unsupported: Names of settings the model does not take.
+        schema_with_tools: Whether `json_schema` holds for requests that offer tools, too.
     """
 
     streaming: bool = True
@@ -86,6 +100,7 @@ class Capabilities:
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     unsupported: frozenset[str] = frozenset()
+    schema_with_tools: bool = True
 
 
 @dataclass(frozen=True, slots=True)

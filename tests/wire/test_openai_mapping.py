@@ -368,9 +368,12 @@ async def test_an_unknown_model_is_told_with_the_nearest_ones() -> None:
 async def test_models_are_listed_and_the_check_tells_of_them() -> None:
     provider = OpenAI(api_key=KEY, transport=Wire({"data": [{"id": "b"}, {"id": "a"}]}).transport)
     assert await provider.models() == ["a", "b"]
+    assert (await provider.check()).ok
     status = await provider.check(detailed=True)
-    assert status.ok
-    assert status.detail == "2 models: a, b"
+    assert not status.ok, "the one token it asks for is answered with a list of models"
+    listed, asked = status.detail.splitlines()
+    assert listed.startswith("GET /models: 2 models: a, b (")
+    assert asked.startswith("POST /chat/completions: openai at api.openai.com answered with JSON that is no chat")
 
 
 @pytest.mark.anyio

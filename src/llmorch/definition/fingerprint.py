@@ -60,7 +60,7 @@ def payload_fingerprint(
 def _message(message: Message) -> Data:
     if isinstance(message.content, str) and not message.tool_calls and message.tool_call_id is None:
         return [message.role, message.content]
-    return message.model_dump(mode="json")
+    return message.model_dump(mode="json", exclude={"vendor"})
 
 
 def function_fingerprint(action: FunctionAction, arguments: Mapping[str, Data]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from .base import Value, positional
+from .base import FrozenData, Value, positional
+from .values import FrozenDict
 
 __all__ = ["File", "Image", "Message", "Part", "Role", "Text", "ToolCall"]
 
@@ -83,7 +84,14 @@ class ToolCall:
 
 
 _set = object.__setattr__
-_FIELDS = {"role", "content", "tool_calls", "tool_call_id"}  # one for all: nothing changes the set of a frozen value
+_NONE: FrozenDict[str, Any] = FrozenDict()  # Any: of nothing
+_FIELDS = {
+    "role",
+    "content",
+    "tool_calls",
+    "tool_call_id",
+    "vendor",
+}  # one for all: nothing changes the set of a frozen value
 
 
 class Message(Value):
@@ -94,6 +102,8 @@ class Message(Value):
         content: Text, or parts.
         tool_calls: Tools an assistant's message asks for.
         tool_call_id: The call a tool's message answers.
+        vendor: What the vendor wants back with an assistant's message, such as signed thinking; only the provider that
+            gave it reads it.
 
     Example:
         >>> Message("user", "Hello").text
@@ -104,6 +114,7 @@ class Message(Value):
     content: str | tuple[Part, ...]
     tool_calls: tuple[ToolCall, ...] = Field(default=(), strict=False)
     tool_call_id: str | None = None
+    vendor: FrozenData = FrozenDict()
 
     @positional
     def __init__(
@@ -113,15 +124,20 @@ class Message(Value):
         *,
         tool_calls: Iterable[ToolCall] = (),
         tool_call_id: str | None = None,
+        vendor: Mapping[str, Any] = FrozenDict(),
     ) -> None:
         parts = content if isinstance(content, str) else tuple(content)
-        self._fill(role=role, content=parts, tool_calls=tuple(tool_calls), tool_call_id=tool_call_id)
+        self._fill(role=role, content=parts, tool_calls=tuple(tool_calls), tool_call_id=tool_call_id, vendor=vendor)
 
     @classmethod
     def plain(cls, role: Role, text: str) -> Message:
         """A message of text that needs no validation: pydantic would take ten times as long to find nothing."""
         message = cls.__new__(cls)
-        _set(message, "__dict__", {"role": role, "content": text, "tool_calls": (), "tool_call_id": None})
+        _set(
+            message,
+            "__dict__",
+            {"role": role, "content": text, "tool_calls": (), "tool_call_id": None, "vendor": _NONE},
+        )
         _set(message, "__pydantic_fields_set__", _FIELDS)
         _set(message, "__pydantic_extra__", None)
         _set(message, "__pydantic_private__", None)

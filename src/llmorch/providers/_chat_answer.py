@@ -17,8 +17,8 @@ from ..models.usage import Usage
 from ..requests import ProviderResponse
 from ._chat_schema import WRAPPED
 from ._classify import Origin, classified, complaint_in, shorten
-from ._http import Progress
 from ._loose_json import is_list, is_object, mended, parse, usage_of, written
+from ._sink import Progress
 from ._sse import EventSplitter, LineTooLong
 
 __all__ = ["StreamReader", "read_answer"]

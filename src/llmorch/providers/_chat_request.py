@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _json
 from ..errors import BadRequest
 from ..models.message import File, Image, Message, Part, Text
 from ..models.settings import Settings
 from ..models.values import Data
 from ..requests import ProviderRequest
 from ._classify import Origin
+from ._vendor import encoded
 
 __all__ = ["body_of"]
 
@@ -59,15 +59,7 @@ def body_of(
         body["stream"] = True
     else:
         body.pop("stream_options", None)
-    try:
-        return _json.dumps(body).encode("ascii")
-    except (TypeError, ValueError) as error:
-        raise BadRequest(
-            f"the request {_of(request.step)}to {origin.provider} cannot be written as JSON ({error}); check extra= "
-            "and the schemas of the tools",
-            provider=origin.provider,
-            model=origin.model,
-        ) from None
+    return encoded(body, request, origin)
 
 
 def _message(message: Message, origin: Origin, step: str | None) -> dict[str, Any]:

@@ -8,10 +8,9 @@ certificate setting is read from the environment, and no error that leaves this 
 from __future__ import annotations
 
 import contextlib
-import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -22,8 +21,9 @@ from ..errors import TimedOut
 from ._http_body import each_piece, encoding_of, whole
 from ._http_faults import rebuilt
 from ._http_pool import Pools
+from ._sink import Progress, Sink
 
-__all__ = ["Http", "Progress", "Reply", "Sink", "Timers", "Transport", "json_headers"]
+__all__ = ["Http", "Reply", "Timers", "Transport", "json_headers"]
 
 Transport = httpx.AsyncBaseTransport
 
@@ -53,28 +53,12 @@ class Timers:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer; its headers are found by name in any case."""
+    """An answer; its headers are found by name in any case. `body` is empty when a sink took it as a stream."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-class Progress(enum.Enum):
-    """What a sink says about the bytes it was given."""
-
-    NOTHING = 1
-    CONTENT = 2
-    COMPLETE = 3
-    OVER = 4
-
-
-class Sink(Protocol):
-    """Takes a stream as it comes."""
-
-    def feed(self, chunk: bytes) -> Progress:
-        """Take bytes: NOTHING of worth, CONTENT, the answer is COMPLETE, or the stream is OVER."""
-        ...
+    is_streamed: bool = False
 
 
 def json_headers(*given: Mapping[str, str]) -> httpx.Headers:
@@ -136,7 +120,7 @@ class Http:
         sink: Sink,
         model: str = "",
         timeout: float | None = None,
-    ) -> Reply | None:
+    ) -> Reply:
         """Send a body and feed the answer to a sink as it comes.
 
         Args:
@@ -144,7 +128,7 @@ class Http:
             timeout: Seconds for everything; None is 600.
 
         Returns:
-            None when the sink took the stream to its end; the whole answer when it is no stream or its status no 200.
+            The answer: `is_streamed` when the sink took it to its end, whole when it is no stream or its status no 200.
 
         Raises:
             ProviderUnavailable: No connection, or it was reset.
@@ -160,13 +144,13 @@ class Http:
             with reading.scope:
                 return await self._through(request, lambda response: _stream(response, reading, sink))
             if reading.is_complete:
-                return None
+                return reading.reply()
             failure = self._timed_out(model, span, stalled=reading.is_stalled)
         except Exception as error:  # transports, injected ones too, raise what they like
             if error is reading.sink_error:
                 raise
             if reading.is_complete:
-                return None
+                return reading.reply()
             failure = rebuilt(error, provider=self._provider, host=self.host, model=model, streaming=reading.has_begun)
         raise failure  # outside the handler: the transport's error holds the request and must not become the context
 
@@ -282,6 +266,7 @@ class _Reading:
         "_now",
         "_timers",
         "has_begun",
+        "headers",
         "is_complete",
         "is_stalled",
         "scope",
@@ -295,6 +280,7 @@ class _Reading:
         self._moved_at = 0.0
         self.scope = anyio.CancelScope(deadline=self._ends_at)
         self.has_begun = False
+        self.headers: Mapping[str, str] = {}
         self.is_complete = False
         self.is_stalled = False
         self.sink_error: Exception | None = None
@@ -316,6 +302,10 @@ class _Reading:
             self.is_complete = True
             self._watch(self._timers.tail_s)
 
+    def reply(self) -> Reply:
+        """What is told of a stream that a sink has taken."""
+        return Reply(200, self.headers, b"", is_streamed=True)
+
     def _watch(self, span: float) -> None:
         self._moved_at = self._now()
         deadline = self._moved_at + span
@@ -323,9 +313,10 @@ class _Reading:
         self.scope.deadline = min(deadline, self._ends_at)
 
 
-async def _stream(response: httpx.Response, reading: _Reading, sink: Sink) -> Reply | None:
+async def _stream(response: httpx.Response, reading: _Reading, sink: Sink) -> Reply:
     if response.status_code != 200 or _is_document(response):
         return await _whole(response)
+    reading.headers = response.headers
     feed = sink.feed
     is_over = False
 
@@ -342,12 +333,12 @@ async def _stream(response: httpx.Response, reading: _Reading, sink: Sink) -> Re
         is_over = progress is Progress.OVER
 
     await each_piece(response, encoding_of(response.headers.raw), take)
-    return None
+    return reading.reply()
 
 
 def _is_document(response: httpx.Response) -> bool:
     kind = response.headers.get("content-type", "")
-    return "json" in kind or "html" in kind or "xml" in kind
+    return ("json" in kind and "ndjson" not in kind) or "html" in kind or "xml" in kind
 
 
 async def _whole(response: httpx.Response) -> Reply:

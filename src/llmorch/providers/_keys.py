@@ -32,13 +32,15 @@ class Keys:
         variable: Name of the stored credential.
         host: Host name of the address.
         is_vendor: The address is the vendor's own, over TLS.
+        is_needed: It refuses to answer without a key.
     """
 
-    def __init__(self, given: KeySource | None, *, variable: str, host: str, is_vendor: bool) -> None:
+    def __init__(self, given: KeySource | None, *, variable: str, host: str, is_vendor: bool, is_needed: bool) -> None:
         self._given = Secret(given) if isinstance(given, str) and given else given or None
         self._variable = variable
         self._host = host
         self._is_vendor = is_vendor
+        self._is_needed = is_needed
         self._checked: str | None = None
         self.source: CredentialSource | None = None
 
@@ -49,7 +51,7 @@ class Keys:
 
     def missing(self) -> str | None:
         """The variable's name when a call needs a key and there is none; asks nobody but the source."""
-        if self._given is not None or not self._is_vendor or self._stored() is not None:
+        if self._given is not None or not self._is_needed or self._stored() is not None:
             return None
         return self._variable
 
@@ -72,7 +74,7 @@ class Keys:
         value = found.reveal() if isinstance(found, Secret) else found
         if value:
             return self._ready(value.strip(), origin)
-        if self._is_vendor:
+        if self._is_needed:
             raise MissingCredential(
                 f"{origin.provider} needs a key and has none: set {self._variable}, or give it in code with api_key=; "
                 'model="offline:auto" works without a key, but is no LLM'

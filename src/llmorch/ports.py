@@ -29,6 +29,7 @@ __all__ = [
     "ProviderRequest",
     "ProviderResponse",
     "ProviderStatus",
+    "ResponseCache",
     "RunRow",
     "RunStore",
     "Secret",
@@ -94,6 +95,18 @@ class CredentialSource(Protocol):
         Raises:
             MissingCredential: There is none.
         """
+        ...
+
+
+class ResponseCache(Protocol):
+    """Keeps answers of models by what they were asked."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The entry of that key, or None when there is none or its time is over."""
+        ...
+
+    async def put(self, key: str, entry: bytes, *, ttl_s: float | None = None) -> None:
+        """Keep an entry for so many seconds; None is for good. An entry of the same key is replaced."""
         ...
 
 

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from .models.payload import Payload
     from .models.policy import Budget, Default, Limit, Retry
     from .models.response import Response
+    from .models.tool import Tool, tool
     from .models.usage import Usage
     from .orchestrator import Orchestrator
     from .planner.planned import Plan
@@ -179,6 +180,7 @@ __all__ = [
     "TemplateError",
     "Text",
     "TimedOut",
+    "Tool",
     "ToolError",
     "ToolFinished",
     "ToolStarted",
@@ -194,6 +196,7 @@ __all__ = [
     "first_of",
     "optional",
     "step",
+    "tool",
 ]
 
 _door.fill("llmorch.defaults:runner")
@@ -279,6 +282,7 @@ __getattr__, __dir__ = _attach(
         "TemplateError": "llmorch.errors",
         "Text": "llmorch.models.message",
         "TimedOut": "llmorch.errors",
+        "Tool": "llmorch.models.tool",
         "ToolError": "llmorch.errors",
         "ToolFinished": "llmorch.events",
         "ToolStarted": "llmorch.events",
@@ -294,5 +298,6 @@ __getattr__, __dir__ = _attach(
         "first_of": "llmorch.definition.node",
         "optional": "llmorch.definition.node",
         "step": "llmorch.definition.functions",
+        "tool": "llmorch.models.tool",
     },
 )

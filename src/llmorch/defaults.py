@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 from . import _wake, sync
 from .errors import LLMOrchError
 from .models.payload import Payload
+from .models.policy import Budget, Limit
 from .models.response import Response
 from .orchestrator import Orchestrator
 from .planner.plan import Plan
-from .ports import CredentialSource, Provider, RunStore
+from .ports import CredentialSource, Provider, ResponseCache, RunStore
 from .pricing import Price
 from .run import Run
 from .stream import Stream
@@ -28,6 +30,9 @@ class OrchestratorOptions(TypedDict, total=False):
     model: str | None
     providers: Iterable[Provider] | Mapping[str, Provider]
     hooks: Iterable[Any]
+    limits: Mapping[str, Limit] | None
+    budget: Budget | None
+    cache: bool | float | timedelta | ResponseCache | None
     prices: Mapping[str, Price] | None
     credentials: CredentialSource | None
     workflows: Iterable[Workflow[Any]]

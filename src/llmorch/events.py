@@ -111,8 +111,9 @@ class StepStarted(Event):
 class CallStarted(Event):
     """A request is about to be sent; committed before its first byte.
 
-    `estimate` is in US dollars. `instructed` says that the output schema was put into the prompt in words, because the
-    model has no structured output of its own.
+    `estimate` (US dollars) and `reserved_tokens` are what a budget sets aside for it. `instructed` says that the output
+    schema was put into the prompt in words, because the model has no structured output of its own, and
+    `tools_in_words` that tools and their results are.
     """
 
     step: str
@@ -121,6 +122,8 @@ class CallStarted(Event):
     model: str
     estimate: Decimal | None = None
     instructed: bool = False
+    reserved_tokens: int | None = None
+    tools_in_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)

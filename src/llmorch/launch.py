@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 from weakref import WeakSet
 
 import anyio
 
 from . import _wake
-from ._clock import now_us, seconds
+from ._clock import now_us
 from ._json import sha256
 from .catalog import ModelCatalog
 from .definition.workflow import WorkflowDef
@@ -21,12 +20,14 @@ from .events import RunStarted
 from .inputs import prepare_inputs
 from .live import LiveRun
 from .models.action import Action
-from .models.values import to_data
+from .models.policy import Budget
 from .observers import around_of, observers_of
 from .one_step import one_step
-from .planner.checks import check
+from .planner.checks import check, unpriced
+from .policies.limits import Limits
 from .ports import Claim, RunRow, RunStore
 from .queries import Queries
+from .run_options import Caching, RunOptions, checked_budget
 from .runid import new_run_id
 from .workflow import Workflow
 
@@ -39,15 +40,28 @@ class Launcher:
     """Checks actions and inputs and begins runs; bound to the loop it is first used on.
 
     Attributes:
+        budget: What a run may spend that names no budget of its own.
         closing: No further run is begun.
     """
 
     def __init__(
-        self, catalog: ModelCatalog, queries: Queries, *, hooks: Sequence[Any], deps: Any, concurrency: int
+        self,
+        catalog: ModelCatalog,
+        queries: Queries,
+        *,
+        hooks: Sequence[Any],
+        deps: Any,
+        concurrency: int,
+        limits: Limits | None,
+        budget: Budget | None,
+        cache: Caching,
     ) -> None:
         self.catalog = catalog
         self.queries = queries
+        self.budget = budget
         self.closing = False
+        self._limits = limits
+        self._cache = cache
         self._observers = observers_of(hooks)
         self._around = around_of(hooks)
         self._deps = deps
@@ -81,15 +95,24 @@ class Launcher:
         passed.add(self)
         return definition
 
+    def refuse_unpriced(self, definition: WorkflowDef, budget: Budget) -> None:
+        """Nothing, unless the budget is in US dollars and a model's price is unknown.
+
+        Raises:
+            WorkflowInvalid: The budget could not be kept.
+        """
+        if budget.usd is not None and budget.unpriced == "refuse":
+            faults = unpriced(definition, self.catalog)
+            if faults:
+                raise WorkflowInvalid(faults=faults, workflow=definition.name)
+
     async def begin(
         self,
         action: Action[Any] | Callable[..., Any],
         values: Mapping[str, Any] | None,
         *,
         inputs: Mapping[str, Any],
-        timeout: float | timedelta | None,
-        tags: Iterable[str],
-        metadata: Mapping[str, Any] | None,
+        options: RunOptions,
     ) -> LiveRun:
         """Check, validate, and put the run into the store; nothing runs yet.
 
@@ -98,21 +121,19 @@ class Launcher:
             InputInvalid: The inputs do not fit.
         """
         self.bind()
-        limit_s = _checked_timeout(timeout)
-        if isinstance(tags, str):
-            raise TypeError(f"tags takes several: write [{tags!r}]")
-        tags = tuple(tags)
-        if not all(isinstance(tag, str) for tag in tags):
-            raise TypeError(f"tags are words, not {tags!r}")
+        limit_s, tags = options.checked_timeout(), options.checked_tags()
+        budget = checked_budget(options.budget) or self.budget
         definition = self.checked(action, {*(values or ()), *inputs} if not isinstance(values, str) else ())
-        options = {"timeout": timeout, "tags": tags or None, "metadata": metadata}
-        prepared = prepare_inputs(definition, values, keywords=inputs, options=options)
+        if budget is not None:
+            self.refuse_unpriced(definition, budget)
+        prepared = prepare_inputs(definition, values, keywords=inputs, options=options.used())
         started = RunStarted(
             definition.name,
             inputs=prepared,
+            budget=None if budget is None else budget.model_dump(),
             timeout=limit_s,
             tags=tags,
-            metadata=to_data(metadata or {}, where="metadata"),
+            metadata=options.noted(),
             run_id=new_run_id(),
             at_us=now_us(),
             seq=1,
@@ -135,7 +156,17 @@ class Launcher:
         )
         await store.create(row, [started], definition=None)
         if self._services is None:
-            self._services = Services(self.catalog, self._places, self._threads, deps=self._deps, around=self._around)
+            self._services = Services(
+                self.catalog,
+                self._places,
+                self._threads,
+                deps=self._deps,
+                around=self._around,
+                limits=self._limits,
+                cache=self._cache.cache,
+                cache_all=self._cache.is_default,
+                cache_ttl_s=self._cache.ttl_s,
+            )
         services = self._services
         claim = Claim(run_id, row.epoch, 1)
         live = LiveRun(definition, started, store=store, claim=claim, services=services, observers=self._observers)
@@ -165,12 +196,3 @@ class Launcher:
                 "this orchestrator has run on another event loop; make one for each loop "
                 "(run_sync and async code use different loops)"
             )
-
-
-def _checked_timeout(timeout: float | timedelta | None) -> float | None:
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float | timedelta)):
-        raise TypeError(f"timeout= takes seconds or a timedelta, not {timeout!r}")
-    limit_s = seconds(timeout)
-    if limit_s is not None and not limit_s > 0:  # not NaN either
-        raise ValueError(f"timeout={limit_s:g} leaves no time; leave it out for no limit")
-    return limit_s

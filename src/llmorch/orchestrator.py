@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -13,16 +13,19 @@ import anyio
 from . import _wake, sync
 from .batch import Batch
 from .catalog import ModelCatalog
-from .errors import LLMOrchError
 from .handle import RunHandle
 from .launch import Launcher
 from .live import LiveRun
 from .models.action import Action
+from .models.policy import Budget, Limit
 from .planner.plan import Plan, make_plan
-from .ports import CredentialSource, Provider, RunStore
+from .policies.limits import Limits
+from .ports import CredentialSource, Provider, ResponseCache, RunStore
 from .pricing import Price
-from .queries import Queries, RunSummary
+from .queries import Queries
 from .run import Run
+from .run_options import RunOptions, caching, checked_budget
+from .run_reader import RunReader
 from .stores.memory import MemoryStore
 from .stream import Stream
 from .workflow import Workflow
@@ -31,10 +34,9 @@ __all__ = ["Orchestrator"]
 
 T = TypeVar("T")
 _GRACE_S = 10.0
-_THREADS = 64
 
 
-class Orchestrator:
+class Orchestrator(RunReader):
     """Runs workflows.
 
     Args:
@@ -42,6 +44,10 @@ class Orchestrator:
         model: The default model's id for payloads that name none.
         providers: Provider instances, or a mapping name -> provider; those not given are made by name.
         hooks: Objects with `on_event` and `around_call`, or functions of one event.
+        limits: Provider's name or model id -> `Limit`; where both are given, both apply.
+        budget: What each run may spend that names no budget of its own.
+        cache: Answers of payloads are cached: True, or for how long (seconds or a timedelta), or a ResponseCache to
+            keep them in. Unset: only those of payloads that say `cache=`.
         prices: Model id -> `Price`, before the bundled table.
         credentials: Where keys come from; default the environment.
         workflows: Workflows whose runs this orchestrator can read again.
@@ -65,6 +71,9 @@ class Orchestrator:
         model: str | None = None,
         providers: Iterable[Provider] | Mapping[str, Provider] = (),
         hooks: Iterable[Any] = (),
+        limits: Mapping[str, Limit] | None = None,
+        budget: Budget | None = None,
+        cache: bool | float | timedelta | ResponseCache | None = None,
         prices: Mapping[str, Price] | None = None,
         credentials: CredentialSource | None = None,
         workflows: Iterable[Workflow[Any]] = (),
@@ -74,8 +83,17 @@ class Orchestrator:
         if concurrency < 1:
             raise ValueError(f"Orchestrator(concurrency={concurrency}) runs nothing; give 1 or more")
         self.catalog = ModelCatalog(providers, model=model, prices=prices, credentials=credentials)
-        self._queries = Queries(_store(store))
-        self._launcher = Launcher(self.catalog, self._queries, hooks=list(hooks), deps=deps, concurrency=concurrency)
+        super().__init__(Queries(_store(store)))
+        self._launcher = Launcher(
+            self.catalog,
+            self._queries,
+            hooks=list(hooks),
+            deps=deps,
+            concurrency=concurrency,
+            limits=Limits(limits) if limits else None,
+            budget=checked_budget(budget),
+            cache=caching(cache),
+        )
         for workflow in workflows:
             self._queries.known[workflow.name] = workflow.freeze()
 
@@ -85,6 +103,7 @@ class Orchestrator:
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
@@ -95,6 +114,7 @@ class Orchestrator:
         Args:
             action: A Workflow, Payload or function; what is no Workflow becomes one of one step.
             values: Inputs as a mapping; those given by keyword are added.
+            budget: What it may spend; unset: what the orchestrator says.
             timeout: Seconds the run may take; after them it is failed with `TimedOut`.
             tags: Words to find the run by.
             metadata: Data noted on the run.
@@ -106,7 +126,8 @@ class Orchestrator:
             WorkflowInvalid: The workflow cannot run; nothing was sent.
             InputInvalid: The inputs do not fit; nothing was sent.
         """
-        live = await self._launcher.begin(action, values, inputs=inputs, timeout=timeout, tags=tags, metadata=metadata)
+        options = RunOptions(budget, timeout, tags, metadata)
+        live = await self._launcher.begin(action, values, inputs=inputs, options=options)
         try:
             await live.drive()
         finally:
@@ -125,6 +146,7 @@ class Orchestrator:
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
@@ -133,7 +155,9 @@ class Orchestrator:
         """`run` for code that is not async; works in scripts, running loops and notebooks."""
 
         async def run() -> Run[T]:
-            return await self.run(action, values, timeout=timeout, tags=tags, metadata=metadata, **inputs)
+            return await self.run(
+                action, values, budget=budget, timeout=timeout, tags=tags, metadata=metadata, **inputs
+            )
 
         return sync.call(run)
 
@@ -143,13 +167,15 @@ class Orchestrator:
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
         **inputs: Any,
     ) -> RunHandle[T]:
         """Start a run in the background; takes what `run` takes."""
-        live = await self._launcher.begin(action, values, inputs=inputs, timeout=timeout, tags=tags, metadata=metadata)
+        options = RunOptions(budget, timeout, tags, metadata)
+        live = await self._launcher.begin(action, values, inputs=inputs, options=options)
         _wake.spawn(self._carry_out, live)
         return RunHandle(live.state.run_id, self._queries)
 
@@ -159,6 +185,7 @@ class Orchestrator:
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
@@ -169,10 +196,10 @@ class Orchestrator:
         Leaving the block early cancels the run. `events.run` is the run.
         """
 
+        options = RunOptions(budget, timeout, tags, metadata)
+
         async def begin() -> LiveRun:
-            live = await self._launcher.begin(
-                action, values, inputs=inputs, timeout=timeout, tags=tags, metadata=metadata
-            )
+            live = await self._launcher.begin(action, values, inputs=inputs, options=options)
             _wake.spawn(self._carry_out, live)
             return live
 
@@ -200,51 +227,10 @@ class Orchestrator:
         Raises:
             WorkflowInvalid: It cannot run; every fault is listed.
         """
-        return make_plan(self._launcher.checked(action), self.catalog, {**(values or {}), **inputs})
-
-    async def get(self, run_id: str, *, workflow: Workflow[T] | None = None) -> Run[T]:
-        """A run by id; with `workflow`, or a registered one, its values are typed.
-
-        Raises:
-            RunNotFound: There is no such run.
-        """
-        return await self._queries.get(run_id, definition=workflow.freeze() if workflow is not None else None)
-
-    async def runs(
-        self,
-        workflow: str | None = None,
-        status: str | None = None,
-        *,
-        tag: str | None = None,
-        since: datetime | None = None,
-        limit: int = 50,
-        before: str | None = None,
-    ) -> list[RunSummary]:
-        """Runs of the store, newest first.
-
-        Args:
-            since: Only runs created then or later.
-            before: Go on after this run id.
-        """
-        moment = int(since.timestamp() * 1_000_000) if since is not None else None
-        return await self._queries.runs(
-            {"workflow": workflow, "status": status, "tag": tag, "since": moment, "limit": limit, "before": before}
-        )
-
-    async def delete(self, run_id: str) -> None:
-        """Forget an ended run.
-
-        Raises:
-            RunNotFound: There is no such run.
-            LLMOrchError: It is being carried out.
-        """
-        if run_id in self._queries.live:
-            raise LLMOrchError(f"Run {run_id} is being carried out; cancel it first", run_id=run_id)
-        await self._queries.store.delete_run(run_id)
-
-    def attach(self, run_id: str) -> RunHandle[Any]:
-        """A handle on a run by id; touches no store until it is used."""
-        return RunHandle(run_id, self._queries)
+        definition = self._launcher.checked(action)
+        if self._launcher.budget is not None:
+            self._launcher.refuse_unpriced(definition, self._launcher.budget)
+        return make_plan(definition, self.catalog, {**(values or {}), **inputs})
 
     async def aclose(self) -> None:
         """Start no further step, give what is in flight 10 s, then close providers; such runs are `interrupted`."""

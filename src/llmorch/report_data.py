@@ -79,11 +79,21 @@ def _call(call: CallSummary) -> dict[str, Data]:
         "cost": _money(call.cost),
         "error": _error(call.error),
         "duration_s": _seconds(call.duration),
+        "tools": [
+            {
+                "tool": used.tool,
+                "arguments": used.arguments,
+                "result": used.result,
+                "error": _error(used.error),
+                "duration_s": _seconds(used.duration),
+            }
+            for used in call.tools
+        ],
     }
 
 
 def _message(message: Message) -> Data:
-    return message.model_dump(mode="json", exclude_defaults=True)
+    return message.model_dump(mode="json", exclude_defaults=True, exclude={"vendor"})
 
 
 def _usage(usage: Usage) -> dict[str, Data]:

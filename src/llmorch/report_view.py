@@ -112,13 +112,16 @@ def diagram(run: Run[Any]) -> str:
 
 
 def content_of(message: Message) -> str:
-    """A message as text; parts that are no text are named."""
+    """A message as text; parts that are no text are named, and tool calls written as `name(arguments)`."""
     if isinstance(message.content, str):
-        return message.content
-    return "\n".join(
-        part.text if isinstance(part, Text) else f"[{type(part).__name__}: {part.media_type}]"
-        for part in message.content
-    )
+        lines = [message.content] if message.content or not message.tool_calls else []
+    else:
+        lines = [
+            part.text if isinstance(part, Text) else f"[{type(part).__name__}: {part.media_type}]"
+            for part in message.content
+        ]
+    lines += [f"{call.name}({call.arguments})" for call in message.tool_calls]
+    return "\n".join(lines)
 
 
 def chain(error: BaseException) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,8 +18,11 @@ from .definition.value_types import action_type, step_type
 from .engine.state.arguments import arguments
 from .engine.state.frame import Frame
 from .engine.state.run import RunState
-from .engine.state.step import CallRecord, StepState
+from .engine.state.step import CallRecord, StepState, ToolRecord
+from .engine.steps.conversation import conversation, rounds_of, turns_of
 from .engine.steps.output import output_spec
+from .engine.steps.tool_words import told_in_words
+from .engine.steps.tools import tool_specs
 from .errors import LLMOrchError
 from .events import StepStatus
 from .models.message import Message
@@ -28,7 +32,25 @@ from .models.usage import Usage
 from .models.values import Data, copy_data
 from .schema import validate
 
-__all__ = ["CallSummary", "StepResult", "step_result"]
+__all__ = ["CallSummary", "StepResult", "ToolSummary", "step_result"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSummary:
+    """One use of a tool.
+
+    Attributes:
+        arguments: The JSON text the model wrote.
+        result: The text the model was given; None when the tool failed the step or never ended.
+        error: What went wrong, also when the model was told.
+        duration: None when it never ended.
+    """
+
+    tool: str
+    arguments: str
+    result: str | None
+    error: LLMOrchError | None
+    duration: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +61,7 @@ class CallSummary:
         model: Full id, `provider:model`.
         cost: US dollars; None when unknown.
         duration: None when the request never ended.
+        tools: The tools its answer asked for.
     """
 
     call: int
@@ -48,6 +71,7 @@ class CallSummary:
     cost: Decimal | None
     error: LLMOrchError | None
     duration: timedelta | None
+    tools: tuple[ToolSummary, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +170,7 @@ def step_result(state: StepState | None, path: str, *, run: RunState, frame: Fra
     """
     if state is None or state.status == "pending":
         return StepResult(path, reason=_why_pending(run, frame), state=state)
-    calls = tuple(_summary(call) for call in state.calls)
+    calls = tuple(_summary(call, state.tools or ()) for call in state.calls)
     below = _calls_below(state)
     usage = sum((call.usage for call in below if call.usage is not None), Usage())
     usage = replace(usage, requests=len(below))
@@ -194,10 +218,18 @@ def _item_failures(state: StepState) -> dict[int, LLMOrchError]:
     }
 
 
-def _summary(call: CallRecord) -> CallSummary:
+def _summary(call: CallRecord, tools: Sequence[ToolRecord]) -> CallSummary:
     took = timedelta(microseconds=call.finished_us - call.started_us) if call.finished_us is not None else None
     error = call.error.rebuild() if call.error is not None else None
-    return CallSummary(call.call, call.provider, f"{call.provider}:{call.model}", call.usage, call.cost, error, took)
+    used = tuple(_tool_summary(record) for record in tools if record.call == call.call)
+    model = f"{call.provider}:{call.model}"
+    return CallSummary(call.call, call.provider, model, call.usage, call.cost, error, took, used)
+
+
+def _tool_summary(record: ToolRecord) -> ToolSummary:
+    took = timedelta(microseconds=record.finished_us - record.started_us) if record.finished_us is not None else None
+    error = record.error.rebuild() if record.error is not None else None
+    return ToolSummary(record.tool, record.arguments, record.result, error, took)
 
 
 def _response(state: StepState, action: PayloadAction, result: StepResult) -> Response[Any]:
@@ -223,18 +255,24 @@ def _response(state: StepState, action: PayloadAction, result: StepResult) -> Re
 
 
 def _as_sent(state: StepState, action: PayloadAction) -> tuple[Message, ...]:
-    """The prompt of the last call, with the schema in words and the repairs it had."""
+    """The prompt of the last call, with what was put in words, the tools it had used and the repairs it had."""
     messages = tuple(action.payload.render_data(arguments(state)))
     if not state.calls:
         return messages
     last, output = state.calls[-1], output_spec(action.payload)
     if last.instructed:
         messages = output.instructed(messages)
-    for call in state.calls[:-1]:
-        same = (call.provider, call.model) == (last.provider, last.model)
-        if same and call.error is None and call.answer is not None and call.answer.text is not None:
-            messages = output.repaired(messages, call.answer.text, state.path)
-    return messages
+    turns = turns_of(state, before=last.call)
+    if last.tools_in_words and rounds_of(turns) < action.payload.max_tool_rounds:
+        messages = told_in_words(messages, tool_specs(action.payload))
+    return conversation(
+        messages,
+        turns,
+        output,
+        model=(last.provider, last.model),
+        path=state.path,
+        in_words=last.tools_in_words,
+    )
 
 
 def _fingerprint(state: StepState) -> str | None:
@@ -248,6 +286,7 @@ def _fingerprint(state: StepState) -> str | None:
                 settings=payload.settings,
                 extra=payload.extra,
                 output_schema=output_spec(payload).schema,
+                tools=tool_specs(payload),
             )
         case FunctionAction():
             return function_fingerprint(action, args)

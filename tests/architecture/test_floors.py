@@ -22,7 +22,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     8: (
         "workflow", "workflow_files", "edits", "launch", "one_step", "orchestrator", "handle", "run", "queries",
         "batch", "recover", "sync", "config", "report", "report_*", "catalog", "defaults", "stream", "inputs",
-        "step_result", "live", "observers", "runid",
+        "run_options", "run_reader", "step_result", "live", "observers", "runid",
     ),
     9: ("testing", "interop", "cli", "server", "mcp", "distributed"),
     10: ("__init__", "__main__", "demo"),

@@ -178,6 +178,12 @@ def unportable(definition: WorkflowDef) -> Iterator[str]:
             case PayloadAction(payload=payload):
                 if payload.output is not str and not is_portable_type(payload.output):
                     yield f"the output of step {step.name!r} of {definition.name!r} is no type of a module's top"
+                yield from (
+                    f"tool {tool.name!r} of step {step.name!r} of {definition.name!r} cannot be found again as "
+                    f"{tool.address}; define it at the top of a module"
+                    for tool in payload.tools
+                    if not tool.is_portable
+                )
             case WorkflowAction(definition=inner):
                 yield from unportable(inner)
 

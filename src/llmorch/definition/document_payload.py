@@ -38,6 +38,10 @@ def payload_to(payload: Payload[Any]) -> dict[str, Data]:
                 written[name] = seconds(payload.timeout)
             case "history":
                 written[name] = [_model_to(message) for message in payload.history]
+            case "tools":
+                written[name] = [{"python": tool.address} for tool in payload.tools]
+            case "cache":
+                written[name] = payload.cache if isinstance(payload.cache, bool) else seconds(payload.cache)
             case "retry":
                 written[name] = {} if payload.retry is None else _model_to(payload.retry)
             case _:
@@ -86,12 +90,23 @@ def payload_from(reader: Reader, given: Data, at: str) -> Payload[Any] | None:
             _made(reader, Block, _block_fields(block, own, index=index), f"{at}.blocks[{index - 1}]")
             for index, block in enumerate(blocks, 1)
         ]
+    if "tools" in fields:
+        tools = reader.sequence(fields["tools"], f"{at}.tools")
+        made["tools"] = [_tool_from(reader, tool, f"{at}.tools[{index}]") for index, tool in enumerate(tools)]
     if "history" in fields:
         history = reader.sequence(fields["history"], f"{at}.history")
         made["history"] = [
             _made(reader, Message, message, f"{at}.history[{index}]") for index, message in enumerate(history)
         ]
     return _made(reader, Payload, made, at) if len(reader.faults) == before else None
+
+
+def _tool_from(reader: Reader, given: Data, at: str) -> object:
+    """The tool that `{python: "module:qualname"}` names: one that is at hand, or a function that becomes one."""
+    found = reader.code_at(given, at)
+    if found is not None and not callable(found):
+        reader.fault(at, "what stands at that address is no function")
+    return found
 
 
 def _made(reader: Reader, kind: type[Any], fields: Data, at: str) -> Any:  # Any: an instance of `kind`, or None

@@ -7,9 +7,11 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
+from ..models.context import RunContext
 from ..models.policy import Retry
+from ..models.tool import Tool
 from ..schema import check_type
 from .actions import FunctionAction, Param
 
@@ -18,25 +20,6 @@ __all__ = ["RunContext", "StepOptions", "function_action", "step"]
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__llmorch_step__"
 _PLAIN = (str, int, float, bool, list, dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """What a function step is given for a parameter annotated with this class.
-
-    Attributes:
-        run_id: The run's id.
-        step: The step's path.
-        deps: What the orchestrator was given as `deps=`.
-
-    Example:
-        >>> async def shout(text: str, context: RunContext) -> str:
-        ...     return f"{context.step}: {text.upper()}"
-    """
-
-    run_id: str
-    step: str
-    deps: Any = None  # Any: the application's own object
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +76,8 @@ def function_action(function: Callable[..., Any]) -> FunctionAction:
     Raises:
         TypeError: It cannot be inspected, or has positional-only parameters without a default.
     """
+    if isinstance(function, Tool):
+        function = cast("Tool[..., Any]", function).function  # a tool is called by its own signature here
     try:
         return _cached(function)
     except TypeError as error:

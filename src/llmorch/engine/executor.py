@@ -7,8 +7,9 @@ steps. Containers hold nothing: they are only state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, cast
 
@@ -136,13 +137,17 @@ class Executor:
             self._group.cancel_scope.cancel()
 
     async def rest(self, wait_s: float) -> None:
+        """Wait so many seconds without holding a place."""
+        await self.aside(partial(_clock.sleep, wait_s))
+
+    async def aside(self, wait: Callable[[], Awaitable[None]]) -> None:
         """Wait without holding a place; somebody else takes what is ready meanwhile."""
         places = self.services.places
         places.give()
         try:
             if self.state.ready:
                 self.call_help()
-            await _clock.sleep(wait_s)
+            await wait()
             await places.take()
         except BaseException:
             places.take_back()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Protocol
@@ -13,7 +13,8 @@ from ..models.failure import Failure
 from ..models.policy import Retry
 from ..models.usage import Usage
 from ..planner.catalog import ResolvedModel
-from ..ports import Call, Proceed, Provider, ProviderResponse
+from ..policies.limits import Limits
+from ..ports import Call, Proceed, Provider, ProviderResponse, ResponseCache
 from .places import Places
 
 __all__ = ["AroundCall", "Conductor", "Ending", "Models", "Services"]
@@ -71,7 +72,11 @@ class Conductor(Protocol):
         ...
 
     async def rest(self, wait_s: float) -> None:
-        """Wait without holding a place."""
+        """Wait so many seconds without holding a place."""
+        ...
+
+    async def aside(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Wait for something without holding a place."""
         ...
 
 
@@ -85,6 +90,10 @@ class Services:
         deps: The application's own object, for `RunContext`.
         around: The hooks that wrap provider calls, outermost first.
         retry: The policy of payloads that name none.
+        limits: Rate limits, when there are any.
+        cache: Keeps answers.
+        cache_all: Payloads that do not say otherwise are cached.
+        cache_ttl_s: How long their answers are kept; None is for good.
     """
 
     models: Models
@@ -93,3 +102,7 @@ class Services:
     deps: Any = None  # Any: the application's own object
     around: Sequence[AroundCall] = ()
     retry: Retry = _RETRY
+    limits: Limits | None = None
+    cache: ResponseCache | None = None
+    cache_all: bool = False
+    cache_ttl_s: float | None = None

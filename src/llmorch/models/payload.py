@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from itertools import groupby
@@ -21,6 +21,7 @@ from .message import Message, Role
 from .policy import Retry
 from .response import Response
 from .settings import Settings
+from .tool import Tool, as_tool
 from .values import Data, FrozenDict, freeze, to_data
 
 __all__ = ["Payload", "PayloadChanges", "own_name"]
@@ -45,10 +46,13 @@ class PayloadChanges(TypedDict, total=False):
     frequency_penalty: float | None
     extra: Mapping[str, Any] | None  # Any: vendor fields
     history: Iterable[Message] | None
+    tools: Iterable[Tool[..., Any] | Callable[..., Any]] | None
+    max_tool_rounds: int | None
     output_retries: int | None
     fallback: Iterable[str] | None
     retry: Retry | None
     timeout: float | timedelta | None
+    cache: bool | float | timedelta | None
     description: str | None
     tags: Iterable[str] | None
 
@@ -65,10 +69,14 @@ class Payload(Value, Action[T], Generic[T]):
         max_tokens: Bound of the answer, in tokens.
         extra: Fields passed into the request body as they are.
         history: Messages put before the last message.
+        tools: Functions the model may call; see `tool`.
+        max_tool_rounds: How often it may ask for tools before it must answer without.
         output_retries: How often an answer that fails `output` is sent back with the error.
         fallback: Models to try, in order, when this one cannot answer.
         retry: How often and patiently a call is repeated; `Retry(attempts=1)` turns it off.
         timeout: Bound of one call, in seconds or as a timedelta; unset: 600 s.
+        cache: Take the answer from the response cache, and leave it there: True, or for how long, in seconds or as a
+            timedelta. False: never. Unset: as the orchestrator says. A payload with tools is never cached.
 
     Example:
         >>> hello = Payload("hello", "Say hello to {{ who }}.", model="offline:echo")
@@ -89,10 +97,13 @@ class Payload(Value, Action[T], Generic[T]):
     frequency_penalty: float | None = None
     extra: FrozenData = FrozenDict()
     history: tuple[Message, ...] = Field(default=(), strict=False)
+    tools: tuple[Tool[..., Any], ...] = Field(default=(), strict=False)
+    max_tool_rounds: int = Field(default=8, ge=1, le=100)
     output_retries: int = Field(default=1, ge=0, le=10)
     fallback: tuple[str, ...] = Field(default=(), strict=False)
     retry: Retry | None = None
     timeout: Seconds | None = None
+    cache: bool | Seconds | None = None
     description: str = ""
     tags: tuple[str, ...] = Field(default=(), strict=False)
 
@@ -103,8 +114,9 @@ class Payload(Value, Action[T], Generic[T]):
         temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
         stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
         frequency_penalty: float | None = None, extra: Mapping[str, Any] = ..., history: Iterable[Message] = (),
-        output_retries: int = 1, fallback: Iterable[str] = (), retry: Retry | None = None,
-        timeout: float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
+        tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (), max_tool_rounds: int = 8, output_retries: int = 1,
+        fallback: Iterable[str] = (), retry: Retry | None = None, timeout: float | timedelta | None = None,
+        cache: bool | float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -112,8 +124,9 @@ class Payload(Value, Action[T], Generic[T]):
         temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
         stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
         frequency_penalty: float | None = None, extra: Mapping[str, Any] = ..., history: Iterable[Message] = (),
-        output_retries: int = 1, fallback: Iterable[str] = (), retry: Retry | None = None,
-        timeout: float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
+        tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (), max_tool_rounds: int = 8, output_retries: int = 1,
+        fallback: Iterable[str] = (), retry: Retry | None = None, timeout: float | timedelta | None = None,
+        cache: bool | float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
     ) -> None: ...
     @overload
     def __init__(
@@ -121,8 +134,9 @@ class Payload(Value, Action[T], Generic[T]):
         temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
         stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
         frequency_penalty: float | None = None, extra: Mapping[str, Any] = ..., history: Iterable[Message] = (),
-        output_retries: int = 1, fallback: Iterable[str] = (), retry: Retry | None = None,
-        timeout: float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
+        tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (), max_tool_rounds: int = 8, output_retries: int = 1,
+        fallback: Iterable[str] = (), retry: Retry | None = None, timeout: float | timedelta | None = None,
+        cache: bool | float | timedelta | None = None, description: str = "", tags: Iterable[str] = (),
     ) -> None: ...
     @positional
     def __init__(
@@ -130,15 +144,17 @@ class Payload(Value, Action[T], Generic[T]):
         temperature: float | None = None, max_tokens: int | None = None, top_p: float | None = None,
         stop: Iterable[str] = (), seed: int | None = None, presence_penalty: float | None = None,
         frequency_penalty: float | None = None, extra: Mapping[str, Any] = FrozenDict(),
-        history: Iterable[Message] = (), output_retries: int = 1, fallback: Iterable[str] = (),
-        retry: Retry | None = None, timeout: float | timedelta | None = None, description: str = "",
-        tags: Iterable[str] = (),
+        history: Iterable[Message] = (), tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (),
+        max_tool_rounds: int = 8, output_retries: int = 1, fallback: Iterable[str] = (), retry: Retry | None = None,
+        timeout: float | timedelta | None = None, cache: bool | float | timedelta | None = None,
+        description: str = "", tags: Iterable[str] = (),
     ) -> None:
         self._fill(
             name=name, blocks=_as_blocks(blocks, name), model=model, output=output, temperature=temperature,
             max_tokens=max_tokens, top_p=top_p, stop=stop, seed=seed, presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty, extra=extra, history=tuple(history), output_retries=output_retries,
-            fallback=fallback, retry=retry, timeout=timeout, description=description, tags=tags,
+            frequency_penalty=frequency_penalty, extra=extra, history=tuple(history), tools=tools,
+            max_tool_rounds=max_tool_rounds, output_retries=output_retries, fallback=fallback, retry=retry,
+            timeout=timeout, cache=cache, description=description, tags=tags,
         )
     # fmt: on
 
@@ -153,6 +169,23 @@ class Payload(Value, Action[T], Generic[T]):
     def _output_in_json(self, output: Any) -> Any:
         """In JSON a type is the schema it stands for; text is `str`."""
         return "str" if output is str else to_data(json_schema(output))
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _are_tools(cls, given: object) -> object:
+        tools = several(given)
+        if not isinstance(tools, tuple):
+            return tools
+        made = tuple(as_tool(item) for item in cast("tuple[Any, ...]", tools))  # Any: as_tool refuses what is none
+        twice = [tool.name for index, tool in enumerate(made) if tool.name in {other.name for other in made[:index]}]
+        if twice:
+            raise ValueError(f"two tools are named {twice[0]!r}; give one another name with @tool(name=...)")
+        return made
+
+    @field_serializer("tools", when_used="json")
+    def _tools_in_json(self, tools: tuple[Tool[..., Any], ...]) -> Any:
+        """In JSON a tool is what a model is told of it."""
+        return [{"name": tool.name, "description": tool.description, "schema": to_data(tool.schema)} for tool in tools]
 
     @field_validator("stop", "fallback", "tags", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from .compile import compiled
 from .graph import cycles
 from .types import Schema, schema_of, schemas
 
-__all__ = ["MAX_DEPTH", "Checked", "check", "nested_warnings"]
+__all__ = ["MAX_DEPTH", "Checked", "check", "nested_warnings", "unpriced"]
 
 MAX_DEPTH: Final = 16  # workflows inside one another
 _NO_LIST: Final = {"string": "text", "object": "an object", "integer": "a number", "number": "a number",
@@ -55,6 +55,30 @@ def _warnings(definition: WorkflowDef, depth: int = 1) -> Iterator[str]:
         for step in definition.steps:
             if isinstance(step.action, WorkflowAction):
                 yield from _warnings(step.action.definition, depth + 1)
+
+
+def unpriced(definition: WorkflowDef, catalog: Catalog) -> tuple[str, ...]:
+    """A sentence for each model, at any depth, whose price is unknown: no budget in US dollars can be kept with it."""
+    return tuple(dict.fromkeys(_unpriced(definition, catalog, "", 1)))
+
+
+def _unpriced(definition: WorkflowDef, catalog: Catalog, prefix: str, depth: int) -> Iterator[str]:
+    for step in definition.steps:
+        path = prefix + step.name
+        match step.action:
+            case PayloadAction(payload=payload):
+                for model in (payload.model, *payload.fallback):
+                    found = catalog.resolve(model)
+                    if found.price is None:
+                        yield (
+                            f"step {path!r}: the price of {found.id!r} is unknown, so a budget in US dollars cannot be "
+                            "kept; give prices={...}, or Budget(unpriced='ignore')"
+                        )
+            case WorkflowAction(definition=inner):
+                if depth <= MAX_DEPTH:
+                    yield from _unpriced(inner, catalog, f"{path}/", depth + 1)
+            case FunctionAction():
+                pass
 
 
 class _Checking:

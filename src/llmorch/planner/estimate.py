@@ -1,8 +1,8 @@
 """What a workflow will take before anything is sent: calls, tokens and US dollars, as ranges.
 
 - low: every call succeeds at once; a step that may be skipped (`when`, or reading one that may be) counts nothing.
-- likely: one call for each payload, every step runs.
-- high: every attempt of every model, every output repair. Tokens and dollars of the high figure count each answer that
+- likely: one call for each payload, two for one with tools, every step runs.
+- high: every attempt of every model, every output repair, every tool round. Tokens and dollars of the high figure count each answer that
   can come back unusable, but not attempts that fail without an answer, which vendors do not bill.
 
 Sizes of values that do not exist yet are assumed: see `sizes.py`.
@@ -195,11 +195,12 @@ class _Forecaster:
         models = [self.models.resolve(model) for model in (payload.model, *payload.fallback)]
         answer = _answer(payload, models[0])
         repairs = 0 if payload.output is str else payload.output_retries
+        rounds = payload.max_tool_rounds if payload.tools else 0
         attempts = payload.retry.attempts if payload.retry is not None else _ATTEMPTS
         prompt = self._prompt(step, payload)
-        bill = _bill(prompt, answer, repairs, models)
+        bill = _bill(prompt, answer, repairs + rounds, models=models, most_likely=2 if rounds else 1)
         first = models[0].id if models[0] is not None else payload.model
-        calls = Range(1, 1, attempts * (1 + repairs) * len(models))
+        calls = Range(1, 2 if rounds else 1, attempts * (1 + repairs + rounds) * len(models))
         return StepForecast(calls, bill.tokens, bill.cost, model=first), answer
 
     def _prompt(self, step: StepDef, payload: Payload[Any]) -> Size:
@@ -257,14 +258,14 @@ class _Bill(NamedTuple):
     cost: Range[Decimal] | None
 
 
-def _bill(prompt: Size, answer: Size, repairs: int, models: list[ResolvedModel | None]) -> _Bill:
-    """Tokens and dollars; a repair sends the prompt again together with the answers so far."""
-    asked = 1 + repairs
-    hops = len(models) if repairs else 1
-    most_in = math.ceil(prompt.high * asked + answer.high * repairs * asked / 2)
+def _bill(prompt: Size, answer: Size, again: int, *, models: list[ResolvedModel | None], most_likely: int) -> _Bill:
+    """Tokens and dollars; a repair or tool round sends the prompt again together with the answers so far."""
+    asked = 1 + again
+    hops = len(models) if again else 1
+    most_in = math.ceil(prompt.high * asked + answer.high * again * asked / 2)
     most_out = math.ceil(answer.high * asked)
     low = math.ceil(prompt.low), math.ceil(answer.low)
-    likely = math.ceil(prompt.likely), math.ceil(answer.likely)
+    likely = math.ceil(prompt.likely * most_likely), math.ceil(answer.likely * most_likely)
     tokens = Range(sum(low), sum(likely), (most_in + most_out) * hops)
     first = models[0]
     high = [None if m is None else cost(m.price, input_tokens=most_in, output_tokens=most_out) for m in models]
@@ -275,4 +276,4 @@ def _bill(prompt: Size, answer: Size, repairs: int, models: list[ResolvedModel |
     usual = cost(first.price, input_tokens=likely[0], output_tokens=likely[1])
     assert least is not None  # the price is known
     assert usual is not None
-    return _Bill(tokens, Range(least, usual, sum(priced, Decimal(0)) if repairs else max(priced)))
+    return _Bill(tokens, Range(least, usual, sum(priced, Decimal(0)) if again else max(priced)))

@@ -1,4 +1,4 @@
-"""Where runs and their logs are kept."""
+"""Where runs and their logs are kept, and answers."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,10 @@ from .._lazy import attach
 
 if TYPE_CHECKING:
     from .memory import MemoryStore
+    from .memory_cache import MemoryCache
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryCache", "MemoryStore"]
 
-__getattr__, __dir__ = attach(__name__, {"MemoryStore": "llmorch.stores.memory"})
+__getattr__, __dir__ = attach(
+    __name__, {"MemoryCache": "llmorch.stores.memory_cache", "MemoryStore": "llmorch.stores.memory"}
+)

@@ -312,7 +312,15 @@ def test_using_changes_blocks_and_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temprature": 1}, {"max_tokens": "5"}, {"blocks": "text"}, {"tools": ()}, {"temperature": -1}]
+    "wrong",
+    [
+        {"temprature": 1},
+        {"max_tokens": "5"},
+        {"blocks": "text"},
+        {"tools": "search"},
+        {"tools": [3]},
+        {"temperature": -1},
+    ],
 )
 def test_using_refuses_what_the_constructor_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValidationError, ValueError)):

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 from ...definition.workflow import WorkflowDef
 from ...events import (
-    CallFinished,
-    CallStarted,
     Event,
     MapExpanded,
     RunCancelRequested,
@@ -25,25 +23,27 @@ from ...events import (
     Warned,
 )
 from ...models.failure import Failure
-from ...models.policy import Default
+from ...models.policy import Budget, Default
 from ...models.usage import Usage
 from ...models.values import Data, to_data
 from ...planner.compile import Compiled, compiled
 from ...planner.resolve import LOST, SKIPPED, Mark
+from ...policies.budget import Ledger
+from ...policies.cache import Slots
 from .arguments import arguments, child_inputs, map_result
+from .calls import CALL_FOLDS, lose_call
 from .frame import END, Frame, Ready
-from .step import CallRecord, MapState, StepState
+from .step import MapState, StepState
 from .stop import shut
 
 __all__ = ["RunState"]
 
-_ONE_REQUEST = Usage(requests=1)
-_COUNTED_ALREADY = Usage(requests=-1)  # a call counts when it starts, so that one that fails counts too
-
 _SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\])?")
 
 
-_FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {}  # Any: the state, and an event of the key's class
+_FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {
+    **CALL_FOLDS
+}  # Any: the state, and an event of the key's class
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -64,11 +64,13 @@ class RunState:
         ready: What can be done now: `(frame, step index)`, `(map, item index)`, or either with `END` when it is over.
         steps: Every step that has an event, by path.
         failed: How many steps have failed, at any depth.
+        ledger: What the run has spent and set aside, when it has a budget.
+        slots: How often each answer was asked of the cache, once one was.
     """
 
     __slots__ = (
-        "cancel_requested", "definition", "error", "failed", "finished_us", "inputs", "metadata", "priced_cost",
-        "ready", "run_id", "started_us", "status", "steps", "tags", "timeout", "top",
+        "cancel_requested", "definition", "error", "failed", "finished_us", "inputs", "ledger", "metadata",
+        "priced_cost", "ready", "run_id", "slots", "started_us", "status", "steps", "tags", "timeout", "top",
         "unpriced_calls", "usage", "warnings",
     )  # fmt: skip
 
@@ -92,6 +94,8 @@ class RunState:
         self.warnings: list[Warned] = []
         self.error: Failure | None = None
         self.cancel_requested = False
+        self.ledger: Ledger | None = None
+        self.slots: Slots | None = None
 
     @property
     def frame(self) -> Frame:
@@ -147,6 +151,8 @@ class RunState:
         self.tags = event.tags
         self.metadata = event.metadata
         self.top = Frame(compiled(self.definition), ready=self.ready, inputs=dict(event.inputs))
+        if event.budget is not None:
+            self.ledger = Ledger(Budget.model_validate(dict(event.budget)))
 
     @_on(StepStarted)
     def _step_started(self, event: StepStarted) -> None:
@@ -180,32 +186,6 @@ class RunState:
     def _hand_out(self, state: StepState, items: MapState) -> None:
         self.ready.append((state, items.next))
         items.next += 1
-
-    @_on(CallStarted)
-    def _call_started(self, event: CallStarted) -> None:
-        record = CallRecord(
-            event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
-        )
-        self.at(event.step).calls.append(record)
-        self.usage = self.usage + _ONE_REQUEST
-
-    @_on(CallFinished)
-    def _call_finished(self, event: CallFinished) -> None:
-        record = self.at(event.step).calls[event.call - 1]
-        record.finished_us = event.at_us
-        record.usage = event.usage
-        record.cost = event.cost
-        record.error = event.error
-        record.finish_reason = event.finish_reason
-        record.answer = event.answer
-        if record.is_unknown:
-            self.unpriced_calls += 1
-        if event.usage is not None:
-            self.usage = self.usage + event.usage + _COUNTED_ALREADY
-            if event.cost is None:
-                self.unpriced_calls += 1
-            else:
-                self.priced_cost += event.cost
 
     @_on(StepSucceeded)
     def _step_succeeded(self, event: StepSucceeded) -> None:
@@ -261,7 +241,7 @@ class RunState:
     def _end(self, state: StepState, event: Event, status: Any, content: Data | Mark) -> None:
         started = state.status == "running"
         if state.calls and state.calls[-1].finished_us is None:
-            self.unpriced_calls += 1  # it was sent, and nobody knows what it cost
+            lose_call(self, state)
         state.status = status
         state.finished_us = event.at_us
         if state.owner is not None:

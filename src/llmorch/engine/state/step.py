@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .frame import Frame
 
-__all__ = ["CallRecord", "MapState", "StepState"]
+__all__ = ["CallRecord", "MapState", "StepState", "ToolRecord"]
 
 
 @dataclass(slots=True)
@@ -44,6 +44,7 @@ class CallRecord:
     finish_reason: str | None = None
     answer: Answer | None = None
     instructed: bool = False
+    tools_in_words: bool = False
 
     @property
     def is_unknown(self) -> bool:
@@ -51,6 +52,27 @@ class CallRecord:
         if self.finished_us is None:
             return True
         return self.usage is None and self.error is not None and self.error.type in ("TimedOut", "StreamTruncated")
+
+
+@dataclass(slots=True)
+class ToolRecord:
+    """One use of a tool, as the log tells it.
+
+    Attributes:
+        call: Number of the request whose answer asked for it.
+        arguments: The JSON text the model wrote.
+        result: The text the model is given; None while it runs, and when it failed the step.
+        finished_us: None while it runs.
+    """
+
+    call: int
+    id: str
+    tool: str
+    arguments: str
+    started_us: int
+    finished_us: int | None = None
+    result: str | None = None
+    error: Failure | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +102,7 @@ class StepState:
     """A step of a frame, or one item of a map (`item` is then its index and `owner` the map).
 
     Attributes:
+        tools: Its uses of tools, once there is one.
         args: What its action is run with, once worked out.
         child: The frame of a nested workflow.
         scope: Cancels the step alone; only where something may want to.
@@ -101,12 +124,20 @@ class StepState:
     finished_us: int | None = None
     cached: bool = False
     calls: list[CallRecord] = field(default_factory=list[CallRecord])
+    tools: list[ToolRecord] | None = None
     map: MapState | None = None
     child: Frame | None = None
     args: dict[str, Any] | None = None
     scope: CancelScope | None = None
     stopped: str | None = None
     overdue: bool = False
+
+    def tool_result(self, call: int, use: str) -> str | None:
+        """What the tool use of that id gave, or None when that is not known."""
+        for record in self.tools or ():
+            if record.call == call and record.id == use:
+                return record.result
+        return None
 
     @property
     def on_error(self) -> OnError:

@@ -1,0 +1,252 @@
+"""One request on the wire, between its committed start and its pending end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import anyio
+
+from .._clock import now_us
+from ..errors import BadAnswer, BudgetExceeded, LLMOrchError, ProviderUnavailable, TimedOut, ValueRefused
+from ..events import Answer, CallFinished, CallStarted, Warned
+from ..models.failure import failure_of
+from ..models.payload import Payload
+from ..models.usage import Usage
+from ..models.values import Data, to_data
+from ..planner.catalog import ResolvedModel
+from ..policies.budget import Ledger, Reservation, reservation
+from ..policies.tokens import prompt_tokens
+from ..ports import OnDelta, Provider, ProviderRequest, ProviderResponse
+from .journal import Journal
+from .services import Conductor, Services
+from .state.step import StepState
+from .steps.tool_words import calls_in
+
+__all__ = ["Sender"]
+
+_CALL_S = 600.0
+_MAX_TOKENS = 2**53
+
+
+class Sender:
+    """Sends the requests of one step and keeps its ledger.
+
+    Attributes:
+        pending: The end of the last call, until it is appended: alone, or together with the step's success.
+    """
+
+    __slots__ = ("_payload", "conductor", "journal", "pending", "services", "state")
+
+    def __init__(
+        self, payload: Payload[Any], state: StepState, *, journal: Journal, services: Services, conductor: Conductor
+    ) -> None:
+        self._payload = payload
+        self.state = state
+        self.journal = journal
+        self.services = services
+        self.conductor = conductor
+        self.pending: CallFinished | None = None
+
+    async def send(self, request: ProviderRequest, model: ResolvedModel, provider: Provider) -> ProviderResponse:
+        """Reserve, record the start, send, and note the end.
+
+        Raises:
+            BudgetExceeded: It does not fit what is left of the budget; nothing was sent.
+            LLMOrchError: What the provider raised.
+        """
+        self.record()
+        reserved: Reservation | None = None
+        ledger = self.journal.state.ledger
+        if ledger is not None:
+            request, reserved = await self._reserved(ledger, request, model)
+        journal, path, payload = self.journal, self.state.path, self._payload
+        number = len(self.state.calls) + 1
+        started = CallStarted(
+            path,
+            number,
+            model.provider,
+            model.model,
+            instructed=payload.output is not str and request.output_schema is None,
+        )
+        if reserved is not None:
+            started.estimate, started.reserved_tokens = reserved.usd, reserved.tokens
+        in_words = bool(payload.tools) and not model.capabilities.tools
+        if in_words:
+            started.tools_in_words = True
+        await journal.durable(journal.append(started))
+        on_delta: OnDelta | None = None
+        if journal.delta_watchers and model.capabilities.streaming:
+            on_delta = lambda text: journal.delta(path, number, text)  # noqa: E731  # a closure over three names
+        self.pending = CallFinished(path, number)
+        try:
+            if getattr(provider, "keeps_time", False):  # it bounds the call itself; a second scope would cost 9 us
+                response = await provider.complete(request, on_delta=on_delta)
+            else:
+                response = await self._bounded(request, provider, on_delta)
+            response = _sound(response, provider.name)
+        except Exception as error:  # recorded, then raised for the policies outside to decide
+            known = self._failed(error, model)
+            if known is error:
+                raise
+            raise known from error
+        if in_words:
+            response = calls_in(response, number)
+        elif response.tool_calls:
+            response = replace(response, tool_calls=_distinct(response, number))
+        self._succeeded(response, request, model)
+        return response
+
+    async def _reserved(
+        self, ledger: Ledger, request: ProviderRequest, model: ResolvedModel
+    ) -> tuple[ProviderRequest, Reservation]:
+        """The request with its bound, and what it sets aside; waits while it does not fit and others are on their way.
+
+        Nothing is awaited between the last look at the ledger and the record of the start, so two calls never take the
+        same money.
+        """
+        abilities = model.capabilities
+        look = partial(
+            reservation,
+            ledger,
+            request,
+            price=model.price,
+            most=abilities.max_output_tokens,
+            takes_bound="max_tokens" not in abilities.unsupported,
+        )
+        bounded, wanted = look()
+        if not ledger.is_awaited and ledger.excess(wanted) is None:
+            return bounded, wanted
+        is_first = False
+
+        async def enter() -> None:
+            nonlocal is_first
+            await ledger.line.acquire()
+            is_first = True
+
+        try:
+            await self.conductor.aside(enter)  # may be cancelled after it entered, on the way back to its place
+            while True:
+                bounded, wanted = look()
+                excess = ledger.excess(wanted)
+                if excess is None:
+                    return bounded, wanted
+                if not ledger.is_open:
+                    raise BudgetExceeded(
+                        f"Step {self.state.path!r}: the next call to {model.id} does not fit the budget: {excess}; it "
+                        "was not sent. Raise the budget, or set a smaller max_tokens",
+                        step=self.state.path,
+                    )
+                await self.conductor.aside(ledger.change)
+        finally:
+            if is_first:
+                ledger.line.release()
+
+    async def _bounded(
+        self, request: ProviderRequest, provider: Provider, on_delta: OnDelta | None
+    ) -> ProviderResponse:
+        limit_s = request.timeout or _CALL_S
+        with anyio.move_on_after(limit_s):
+            return await provider.complete(request, on_delta=on_delta)
+        raise TimedOut(
+            f"Step {self.state.path!r}: {provider.name}:{request.model} did not answer within {limit_s:g} s; "
+            "raise the payload's timeout",
+            step=self.state.path,
+        )
+
+    def _failed(self, error: Exception, model: ResolvedModel) -> Exception:
+        if not isinstance(error, LLMOrchError):
+            error = ProviderUnavailable(
+                f"Provider {model.provider!r} raised {type(error).__name__}: {error}; it should raise a ProviderError",
+                provider=model.provider,
+                model=model.model,
+            )
+        assert self.pending is not None
+        self.pending.error = failure_of(error, step=self.state.path)
+        return error
+
+    def _succeeded(self, response: ProviderResponse, request: ProviderRequest, model: ResolvedModel) -> None:
+        finished = self.pending
+        assert finished is not None
+        usage = response.usage
+        if usage is None or not _is_credible(usage):
+            usage = Usage(prompt_tokens(request), -(-len(response.text) // 4), requests=1)
+            self.warn("usage-estimated", f"{model.id} reported no usable token counts; they are estimated")
+        finished.usage = usage if usage.requests else replace(usage, requests=1)
+        finished.cost = self.services.models.cost(model, finished.usage)
+        finished.finish_reason = response.finish_reason
+        finished.answer = Answer(response.text, response.tool_calls, _kept(response.raw))
+
+    async def pause(self, error: BaseException, wait_s: float) -> None:
+        """Wait before the next try, holding no place."""
+        if self.pending is not None:
+            self.pending.not_before = now_us() + int(wait_s * 1_000_000)
+        self.record()
+        await self.journal.flush()
+        await self.conductor.rest(wait_s)
+
+    def record(self) -> None:
+        """Append the end of the last call, if it is still pending."""
+        finished, self.pending = self.pending, None
+        if finished is not None and (finished.error is not None or finished.usage is not None):
+            self.journal.append(finished)  # a cancelled call stays open in the log: what it cost is not known
+
+    def warn(self, code: str, text: str) -> None:
+        """Tell the reader of the run."""
+        self.journal.append(Warned(self.state.path, code, text))
+
+
+def _sound(response: ProviderResponse, provider: str) -> ProviderResponse:
+    """The answer, with text that can be recorded; what comes from plugins is checked once, here.
+
+    Raises:
+        BadAnswer: It is no ProviderResponse.
+    """
+    if not isinstance(response, ProviderResponse):
+        raise BadAnswer(
+            f"provider {provider!r} gave {type(response).__name__}, not a ProviderResponse", provider=provider
+        )
+    if response.text.isascii():
+        return response
+    return replace(response, text=response.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _distinct(response: ProviderResponse, number: int) -> tuple[Any, ...]:  # Any: ToolCall
+    """The tool calls with an id each that no other of the turn has: results are matched by it."""
+    calls = list(response.tool_calls)
+    taken: set[str] = set()
+    for index, call in enumerate(calls):
+        if not call.id or call.id in taken:
+            calls[index] = call = replace(call, id=f"call_{number}_{index + 1}")
+        taken.add(call.id)
+    return tuple(calls)
+
+
+def _is_credible(usage: Usage) -> bool:
+    """Whether every count is a whole number that a call could use."""
+    for count in (
+        usage.input_tokens, usage.output_tokens, usage.cached_tokens,
+        usage.cache_write_tokens, usage.reasoning_tokens, usage.requests,
+    ):  # fmt: skip
+        if type(count) is not int or not 0 <= count < _MAX_TOKENS:
+            return False
+    return True
+
+
+def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
+    """The vendor's words worth keeping, if they can be recorded."""
+    if not raw:
+        return raw
+    if raw.__class__ is dict and all(map(_is_plain, raw, raw.values())):
+        return dict(raw)  # what our own providers keep; the walk that finds the rest out takes ten times as long
+    try:
+        return cast("Mapping[str, Data]", to_data(raw))
+    except ValueRefused:
+        return {}
+
+
+def _is_plain(name: object, value: object) -> bool:
+    """Whether both can be recorded as they are, at a glance."""
+    return type(name) is str and name.isascii() and (value is None or (type(value) is str and value.isascii()))

@@ -1,0 +1,86 @@
+"""The fold of calls and tools: usage, cost, what a budget has left, and what the next round of a conversation needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ...events import CallFinished, CallStarted, Event, ToolFinished, ToolStarted
+from ...models.usage import Usage
+from ...policies.budget import Reservation
+from .step import CallRecord, StepState, ToolRecord
+
+if TYPE_CHECKING:
+    from .run import RunState
+
+__all__ = ["CALL_FOLDS", "lose_call"]
+
+_ONE_REQUEST = Usage(requests=1)
+_COUNTED_ALREADY = Usage(requests=-1)  # a call counts when it starts, so that one that fails counts too
+
+
+def _call_started(run: RunState, event: CallStarted) -> None:
+    record = CallRecord(
+        event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
+    )
+    run.at(event.step).calls.append(record)
+    run.usage = run.usage + _ONE_REQUEST
+    if event.tools_in_words:
+        record.tools_in_words = True
+    if run.ledger is not None:
+        run.ledger.start((event.step, event.call), Reservation(event.reserved_tokens or 0, event.estimate))
+
+
+def _call_finished(run: RunState, event: CallFinished) -> None:
+    record = run.at(event.step).calls[event.call - 1]
+    record.finished_us = event.at_us
+    record.usage = event.usage
+    record.cost = event.cost
+    record.error = event.error
+    record.finish_reason = event.finish_reason
+    record.answer = event.answer
+    if record.is_unknown:
+        run.unpriced_calls += 1
+    if event.usage is not None:
+        run.usage = run.usage + event.usage + _COUNTED_ALREADY
+        if event.cost is None:
+            run.unpriced_calls += 1
+        else:
+            run.priced_cost += event.cost
+    if run.ledger is not None:
+        if record.is_unknown:
+            run.ledger.give_up((event.step, event.call))
+        else:
+            used = event.usage.total_tokens if event.usage is not None else 0
+            run.ledger.settle((event.step, event.call), Reservation(used, event.cost))
+
+
+def lose_call(run: RunState, state: StepState) -> None:
+    """A step ended in the middle of a call: it was sent, and nobody knows what it cost."""
+    run.unpriced_calls += 1
+    if run.ledger is not None:
+        run.ledger.give_up((state.path, state.calls[-1].call))
+
+
+def _tool_started(run: RunState, event: ToolStarted) -> None:
+    state = run.at(event.step)
+    if state.tools is None:
+        state.tools = []
+    state.tools.append(ToolRecord(event.call, event.id, event.tool, event.arguments, event.at_us))
+
+
+def _tool_finished(run: RunState, event: ToolFinished) -> None:
+    for record in reversed(run.at(event.step).tools or ()):
+        if record.call == event.call and record.id == event.id:
+            record.finished_us, record.result, record.error = event.at_us, event.result, event.error
+            return
+
+
+CALL_FOLDS: Final[
+    Mapping[type[Event], Callable[[Any, Any], None]]
+] = {  # Any: the state, and an event of the key's class
+    CallStarted: _call_started,
+    CallFinished: _call_finished,
+    ToolStarted: _tool_started,
+    ToolFinished: _tool_finished,
+}

@@ -1,0 +1,168 @@
+"""A budget as a ledger of reservations: what a call may cost at most is set aside before it is sent.
+
+The ledger is read from the log alone: `CallStarted` reserves, `CallFinished` settles, and a call whose end nobody knows
+keeps its reservation as spent. So a run that is taken up again knows what it may still spend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import anyio
+
+from ..models.policy import Budget
+from ..pricing import Price, cost
+from ..requests import ProviderRequest
+from .tokens import prompt_tokens
+
+__all__ = ["Ledger", "Reservation", "reservation"]
+
+_USUAL_BOUND = 8_192
+"""Tokens an answer is bounded to when neither the payload nor the model's own limit says less."""
+
+_LEAST_BOUND = 16
+"""Tokens below which an answer is not worth its prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a call takes at most; `usd` is None when the model's price is unknown."""
+
+    tokens: int
+    usd: Decimal | None
+
+
+class Ledger:
+    """What a run has spent and set aside.
+
+    Attributes:
+        calls: Calls sent, whatever became of them.
+        tokens: Tokens spent.
+        usd: US dollars spent.
+    """
+
+    __slots__ = (
+        "_changed", "_limit_usd", "_line", "_open", "_open_tokens", "_open_usd", "budget", "calls", "tokens", "usd",
+    )  # fmt: skip
+
+    def __init__(self, budget: Budget) -> None:
+        self.calls = 0
+        self.tokens = 0
+        self.usd = Decimal(0)
+        self._open: dict[tuple[str, int], Reservation] = {}
+        self._open_tokens = 0
+        self._open_usd = Decimal(0)
+        self._line: anyio.Lock | None = None
+        self._changed: anyio.Event | None = None
+        self.budget = budget
+        self._limit_usd = None if budget.usd is None else Decimal(str(budget.usd))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call is on its way whose bill is not known yet."""
+        return bool(self._open)
+
+    def start(self, call: tuple[str, int], reserved: Reservation) -> None:
+        """A call is sent, known by its step's path and its number."""
+        self.calls += 1
+        self._open[call] = reserved
+        self._open_tokens += reserved.tokens
+        self._open_usd += reserved.usd or 0
+
+    def settle(self, call: tuple[str, int], bill: Reservation) -> None:
+        """A call ended and this is its bill: nothing, for one that was refused."""
+        self._end(call, bill)
+
+    def give_up(self, call: tuple[str, int]) -> None:
+        """A call ended and nobody knows what it cost: what was set aside counts as spent."""
+        self._end(call, None)
+
+    def _end(self, call: tuple[str, int], bill: Reservation | None) -> None:
+        reserved = self._open.pop(call, None)
+        if reserved is None:
+            return
+        self._open_tokens -= reserved.tokens
+        self._open_usd -= reserved.usd or 0
+        spent = bill or reserved
+        self.tokens += spent.tokens
+        self.usd += spent.usd or 0
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    @property
+    def line(self) -> anyio.Lock:
+        """Who holds it is the first to take what comes free; the others wait for it in the order they came."""
+        if self._line is None:
+            self._line = anyio.Lock(fast_acquire=True)
+        return self._line
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for money or tokens to come free."""
+        return self._line is not None and self._line.locked()
+
+    async def change(self) -> None:
+        """Return when a call has ended; for who holds the line."""
+        self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def excess(self, wanted: Reservation) -> str | None:
+        """What keeps the call from being sent now, in words; None when it fits."""
+        budget = self.budget
+        if budget.calls is not None and self.calls >= budget.calls:
+            return f"{self.calls} of {budget.calls} calls are made"
+        if budget.tokens is not None:
+            taken = self.tokens + self._open_tokens
+            if taken + wanted.tokens > budget.tokens:
+                return f"{wanted.tokens:,} tokens are wanted and {max(0, budget.tokens - taken):,} are left"
+        if self._limit_usd is not None and wanted.usd is not None:
+            spent = self.usd + self._open_usd
+            if spent + wanted.usd > self._limit_usd:
+                left = max(Decimal(0), self._limit_usd - spent)
+                return f"the call may cost {wanted.usd:.6f} US dollars and {left:.6f} are left"
+        return None
+
+    def affordable(self, prompt: int, price: Price | None) -> int | None:
+        """Tokens an answer may have at most if nothing else were on its way; None when nothing bounds them."""
+        bounds: list[int] = []
+        if self.budget.tokens is not None:
+            bounds.append(self.budget.tokens - self.tokens - prompt)
+        if self._limit_usd is not None and price is not None and price.output:
+            left = self._limit_usd - self.usd - _usd(price, prompt, 0)
+            bounds.append(int(left * 1_000_000 / price.output))
+        return min(bounds) if bounds else None
+
+
+def _usd(price: Price, prompt: int, answer: int) -> Decimal:
+    """The most these tokens can cost: a vendor may bill the prompt as written to its cache."""
+    dear = price.cache_write is not None and price.cache_write > price.input
+    amount = cost(price, input_tokens=prompt, output_tokens=answer, cache_write_tokens=prompt if dear else 0)
+    assert amount is not None  # the price is known
+    return amount
+
+
+def reservation(
+    ledger: Ledger, request: ProviderRequest, *, price: Price | None, most: int | None, takes_bound: bool = True
+) -> tuple[ProviderRequest, Reservation]:
+    """What the request sets aside, and the request with the bound that makes it true.
+
+    Without `max_tokens` an answer has no bound of its own. Under a budget in US dollars or tokens one is sent: the
+    model's own limit but at most 8 192 tokens, or what the rest of the budget pays for, if that is less.
+
+    Args:
+        price: Of the model; None when unknown.
+        most: Tokens the model's answers have at most, where known.
+        takes_bound: The model takes `max_tokens`.
+    """
+    prompt = prompt_tokens(request)
+    bound = request.settings.max_tokens
+    if bound is None:
+        bound = min(most or _USUAL_BOUND, _USUAL_BOUND)
+        if takes_bound and (ledger.budget.usd is not None or ledger.budget.tokens is not None):
+            left = ledger.affordable(prompt, price)
+            if left is not None and left < bound:
+                bound = max(left, _LEAST_BOUND)
+            request = replace(request, settings=request.settings.model_copy(update={"max_tokens": bound}))
+    return request, Reservation(prompt + bound, None if price is None else _usd(price, prompt, bound))

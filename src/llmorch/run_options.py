@@ -1,0 +1,113 @@
+"""How a run is to be carried out, and what an orchestrator's options come to; checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from ._clock import seconds
+from .models.policy import Budget
+from .models.values import Data, to_data
+from .ports import ResponseCache
+from .stores.memory_cache import MemoryCache
+
+__all__ = ["Caching", "RunOptions", "caching", "checked_budget"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of one run as its caller gave them.
+
+    Attributes:
+        budget: What it may spend; None: what the orchestrator says.
+        timeout: Seconds it may take.
+        tags: Words to find it by.
+        metadata: Data noted on it.
+    """
+
+    budget: Budget | None = None
+    timeout: float | timedelta | None = None
+    tags: Iterable[str] = ()
+    metadata: Mapping[str, Any] | None = None
+
+    def used(self) -> dict[str, object]:
+        """Those that are set, by name; an input of the same name may have been meant."""
+        return {
+            "budget": self.budget,
+            "timeout": self.timeout,
+            "tags": self.tags or None,
+            "metadata": self.metadata,
+        }
+
+    def checked_timeout(self) -> float | None:
+        """The timeout in seconds; raises TypeError or ValueError for what leaves no time."""
+        timeout = self.timeout
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float | timedelta)):
+            raise TypeError(f"timeout= takes seconds or a timedelta, not {timeout!r}")
+        limit_s = seconds(timeout)
+        if limit_s is not None and not limit_s > 0:  # not NaN either
+            raise ValueError(f"timeout={limit_s:g} leaves no time; leave it out for no limit")
+        return limit_s
+
+    def checked_tags(self) -> tuple[str, ...]:
+        """The tags; raises TypeError for a bare text and for what are no words."""
+        if isinstance(self.tags, str):
+            raise TypeError(f"tags takes several: write [{self.tags!r}]")
+        tags = tuple(self.tags)
+        if not all(isinstance(tag, str) for tag in tags):
+            raise TypeError(f"tags are words, not {tags!r}")
+        return tags
+
+    def noted(self) -> dict[str, Data]:
+        """The metadata as data."""
+        noted: dict[str, Data] = to_data(self.metadata or {}, where="metadata")
+        return noted
+
+
+def checked_budget(budget: Budget | None) -> Budget | None:
+    """The budget.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if budget is not None and not isinstance(budget, Budget):
+        raise TypeError(f"budget= takes a Budget, such as Budget(usd=5), not {budget!r}")
+    return budget
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """What `Orchestrator(cache=...)` comes to.
+
+    Attributes:
+        cache: Keeps answers.
+        is_default: Payloads that do not say otherwise are cached.
+        ttl_s: How long their answers are kept; None is for good.
+    """
+
+    cache: ResponseCache
+    is_default: bool
+    ttl_s: float | None = None
+
+
+def caching(given: bool | float | timedelta | ResponseCache | None) -> Caching:
+    """What the option means.
+
+    Raises:
+        TypeError: It is no cache and no span of time.
+        ValueError: It is no time at all.
+    """
+    if given is None or given is False:
+        return Caching(MemoryCache(), is_default=False)
+    if given is True:
+        return Caching(MemoryCache(), is_default=True)
+    if isinstance(given, int | float | timedelta):
+        ttl_s = seconds(given)
+        if ttl_s is None or not ttl_s > 0:
+            raise ValueError(f"cache={given} keeps nothing; give seconds above 0, True for good, or leave it out")
+        return Caching(MemoryCache(), is_default=True, ttl_s=ttl_s)
+    if not (hasattr(given, "get") and hasattr(given, "put")):
+        raise TypeError(f"cache= takes True, seconds, a timedelta or a ResponseCache with get and put, not {given!r}")
+    return Caching(given, is_default=True)

@@ -98,9 +98,12 @@ class ModelCatalog:
         )
 
     def _has_key(self, name: str) -> bool:
-        provider: Any = self.provider(name)
+        try:
+            provider: Any = self.provider(name)
+        except LookupError:
+            return False  # one that needs more than a key
         missing = getattr(provider, "missing_credential", None)
-        return missing is None or missing() is None
+        return bool(getattr(provider, "needs_key", True)) and (missing is None or missing() is None)
 
     def provider(self, name: str) -> Provider:
         """The provider of that name, made from the registry when it is first asked for.

@@ -93,3 +93,13 @@ def test_an_example_uses_only_what_is_public(path: Path) -> None:
     imported = re.findall(r"^(?:from|import) (llmorch[\w.]*)", text, re.MULTILINE)
     assert imported
     assert not [name for name in imported if any(part.startswith("_") for part in name.split("."))]
+
+
+def test_three_vendors_answer_one_workflow_with_tools_types_a_budget_and_limits(tmp_path: Path) -> None:
+    printed = output_of("three_vendors.py", tmp_path)
+    assert re.match(r"succeeded: 7 calls, \d+ tokens, \$0\.000\d+\n", printed)
+    assert 'openai:gpt-5-mini            2 calls  depth_of({"lake": "Baikal"}) = 1642.0' in printed
+    assert re.search(r"^claim\[0\] +anthropic:claude-sonnet-4-5 +1 calls", printed, re.MULTILINE)
+    assert re.search(r"^summary +gemini:gemini-2\.5-flash +1 calls", printed, re.MULTILINE)
+    assert "claims: Claim(text='text', weight='light') ..." in printed
+    assert "again: 4 calls, the other answers came from the cache" in printed

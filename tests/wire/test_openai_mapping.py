@@ -9,7 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from llmorch.errors import BadRequest, MissingCredential, StreamTruncated
+from llmorch.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ContentRefused,
+    ContextTooLong,
+    MissingCredential,
+    ProviderUnavailable,
+    RateLimited,
+    StreamTruncated,
+)
 from llmorch.models.message import File, Image, Message, Text, ToolCall
 from llmorch.models.secret import Secret
 from llmorch.models.settings import Settings
@@ -146,6 +155,68 @@ async def test_tools_and_their_results_go_out_as_the_vendor_wants_them() -> None
         },
         {"role": "tool", "content": "5", "tool_call_id": "c1"},
     ]
+
+
+STRICT = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": ["integer", "null"]}},
+    "required": ["a", "b"],
+}
+
+
+@pytest.mark.anyio
+async def test_a_tool_all_of_whose_arguments_are_required_is_strict_on_openais_own_host() -> None:
+    wire = Wire(completion("hi"))
+    tools = (ToolSpec("add", "Adds.", STRICT), ToolSpec("now", "", {"type": "object", "properties": {}}))
+    await complete(wire, tools=tools)
+    assert [tool["function"] for tool in wire.sent["tools"]] == [
+        {"name": "add", "description": "Adds.", "parameters": STRICT | {"additionalProperties": False}, "strict": True},
+        {
+            "name": "now",
+            "description": "",
+            "parameters": {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+            "strict": True,
+        },
+    ]
+    elsewhere = OpenAI(base_url="http://localhost:1/v1", transport=wire.transport)
+    await elsewhere.complete(request(tools=tools))
+    assert wire.sent["tools"][0]["function"] == {"name": "add", "description": "Adds.", "parameters": STRICT}
+
+
+@pytest.mark.anyio
+async def test_one_schema_serves_as_answer_and_as_arguments() -> None:
+    wire = Wire(completion("hi"))
+    await complete(wire, tools=(ToolSpec("add", "Adds.", FACTS),), output_schema=FACTS)
+    assert wire.sent["response_format"]["json_schema"]["strict"] is True
+    assert wire.sent["tools"][0]["function"]["strict"] is True
+    assert wire.sent["tools"][0]["function"]["parameters"] == FACTS | {"additionalProperties": False}
+
+
+@pytest.mark.anyio
+async def test_an_id_of_another_vendor_that_is_too_long_is_shortened_alike_everywhere() -> None:
+    wire = Wire(completion("hi"))
+    long = "toolu_" + "x" * 60
+    messages = (
+        Message("user", "2+3?"),
+        Message("assistant", "", tool_calls=[ToolCall(long, "add", "{}")], vendor={"thinking": [{"signature": "s"}]}),
+        Message("tool", "5", tool_call_id=long),
+    )
+    await complete(wire, messages=messages)
+    asked, answered = wire.sent["messages"][1:]
+    assert asked.keys() == {"role", "content", "tool_calls"}
+    assert len(asked["tool_calls"][0]["id"]) <= 40
+    assert answered["tool_call_id"] == asked["tool_calls"][0]["id"]
+    assert "tools" not in wire.sent, "OpenAI takes old calls without the tools beside them"
+
+
+@pytest.mark.anyio
+async def test_reasoning_models_are_instructed_by_a_system_message_and_told_of_effort_by_extra() -> None:
+    wire = Wire(completion("hi"))
+    await complete(wire, model="o3", settings=Settings(max_tokens=9), extra={"reasoning_effort": "low"})
+    assert wire.sent["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert wire.sent["max_completion_tokens"] == 9
+    assert wire.sent["reasoning_effort"] == "low"
+    assert "logprobs" not in wire.sent
 
 
 @pytest.mark.anyio
@@ -346,6 +417,136 @@ async def test_tool_calls_are_put_together_from_their_pieces(with_index: bool) -
     assert (answer.text, answer.finish_reason) == ("", "tool_calls")
 
 
+def piece(index: int | None, id: str | None, **function: Any) -> dict[str, Any]:
+    place = {} if index is None else {"index": index}
+    return {**place, **({"id": id} if id else {}), "function": function}
+
+
+@pytest.mark.anyio
+async def test_calls_that_all_come_under_index_0_stay_apart() -> None:
+    stream = events(
+        delta(tool_calls=[piece(0, "c0", name="add", arguments='{"a":')]),
+        delta(tool_calls=[piece(0, None, arguments=" 1}")]),
+        delta(tool_calls=[piece(0, "c1", name="add", arguments='{"a":')]),
+        delta(tool_calls=[piece(0, None, arguments=" 2}")]),
+        delta(finish="tool_calls"),
+    )
+    answer = await complete(Wire(stream), watch=lambda _: None)
+    assert answer.tool_calls == (ToolCall("c0", "add", '{"a": 1}'), ToolCall("c1", "add", '{"a": 2}'))
+
+
+@pytest.mark.anyio
+async def test_a_call_whose_id_is_told_in_every_piece_is_one_call() -> None:
+    stream = events(
+        delta(tool_calls=[piece(0, "c0", name="add", arguments='{"a":')]),
+        delta(tool_calls=[piece(0, "c0", name="add", arguments=" 1}")]),
+        delta(finish="tool_calls"),
+    )
+    answer = await complete(Wire(stream), watch=lambda _: None)
+    assert answer.tool_calls == (ToolCall("c0", "add", '{"a": 1}'),)
+
+
+@pytest.mark.anyio
+async def test_calls_that_share_an_id_get_ids_of_their_own() -> None:
+    body = completion("")
+    function = {"name": "add", "arguments": "{}"}
+    same = [{"id": "call_1", "function": function}, {"id": "call_1", "function": function}, {"function": function}]
+    body["choices"][0]["message"]["tool_calls"] = same
+    answer = await complete(Wire(body))
+    assert [call.id for call in answer.tool_calls] == ["call_1", "call_1_", "call_2"]
+
+
+@pytest.mark.anyio
+async def test_text_and_a_call_may_come_in_one_delta() -> None:
+    both = {"content": "Let me see.", "tool_calls": [piece(0, "c0", name="now", arguments="{}")]}
+    chunk = {"choices": [{"index": 0, "delta": both, "finish_reason": None}]}
+    answer = await complete(Wire(events(chunk, delta(finish="stop"))), watch=lambda _: None)
+    assert answer.text == "Let me see."
+    assert answer.tool_calls == (ToolCall("c0", "now", "{}"),)
+    assert answer.finish_reason == "tool_calls"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_refusal_is_raised_with_its_text(stream: bool) -> None:
+    if stream:
+        wire = Wire(events(delta(refusal="I can"), delta(refusal="not."), delta(finish="stop")))
+    else:
+        body = completion("")
+        body["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I cannot."}
+        wire = Wire(body)
+    with pytest.raises(ContentRefused) as caught:
+        await complete(wire, watch=(lambda _: None) if stream else None)
+    assert caught.value.text == "I cannot."
+
+
+@pytest.mark.anyio
+async def test_thinking_of_a_compatible_server_is_kept_beside_the_text() -> None:
+    stream = events(
+        delta(reasoning="h", reasoning_content="h"), delta(reasoning="m"), delta("Hi"), delta(finish="stop")
+    )
+    pieces: list[str] = []
+    answer = await complete(Wire(stream), watch=pieces.append)
+    assert (answer.text, pieces[0], answer.raw["reasoning"]) == ("Hi", "Hi", "hm")
+    assert "replay" not in answer.raw
+
+
+COMPLAINTS = {
+    "context overflow as 400": (
+        400,
+        {"error": {"message": "This model's maximum context length is 8192 tokens", "code": "context_length_exceeded"}},
+        ContextTooLong,
+    ),
+    "context overflow in words only": (
+        400,
+        {"object": "error", "message": "Please reduce the length of the messages", "code": 40303},
+        ContextTooLong,
+    ),
+    "a detail": (422, {"detail": [{"loc": ["body", "messages"], "msg": "field required"}]}, BadRequest),
+    "a detail that is text": (404, {"detail": "Not Found"}, BadRequest),
+    "a bad key": (401, {"error": "Unauthorized"}, AuthenticationFailed),
+    "no money": (429, {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}, RateLimited),
+    "no JSON": (503, "<html>busy</html>", ProviderUnavailable),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", COMPLAINTS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_errors_of_compatible_servers_have_their_classes(kind: str, stream: bool) -> None:
+    status, body, expected = COMPLAINTS[kind]
+    content = body if isinstance(body, str) else json.dumps(body)
+    wire = Wire(httpx.Response(status, content=content))
+    with pytest.raises(expected) as caught:
+        await complete(wire, watch=(lambda _: None) if stream else None)
+    assert caught.value.status == status
+
+
+@pytest.mark.anyio
+async def test_a_server_that_fails_over_a_bad_key_tells_of_the_key_in_its_error() -> None:
+    wire = Wire(httpx.Response(500, json={"error": {"message": f"Invalid API key: {KEY}", "type": "auth_error"}}))
+    with pytest.raises((AuthenticationFailed, ProviderUnavailable), match="Invalid API key") as caught:
+        await complete(wire)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("choices", [None, [], [{"index": 0, "delta": {}, "finish_reason": None}]])
+async def test_an_error_inside_a_stream_ends_it(choices: list[Any] | None) -> None:
+    broken: dict[str, Any] = {"error": {"message": "overloaded", "type": "overloaded_error"}}
+    if choices is not None:
+        broken["choices"] = choices
+    with pytest.raises(ProviderUnavailable, match="answered 529"):
+        await complete(Wire(events(delta("Hi"), broken)), watch=lambda _: None)
+
+
+@pytest.mark.anyio
+async def test_an_error_after_the_end_does_not_take_the_answer_away() -> None:
+    broken = {"error": {"message": "overloaded", "type": "overloaded_error"}}
+    answer = await complete(Wire(events(delta("Hi", finish="stop"), broken)), watch=lambda _: None)
+    assert answer.text == "Hi"
+
+
 @pytest.mark.anyio
 async def test_an_error_of_the_watcher_reaches_the_caller_as_it_is() -> None:
     def watch(_: str) -> None:
@@ -478,6 +679,7 @@ def test_a_base_url_that_is_none_is_refused_without_its_secrets(base_url: str) -
         ("o3", {"temperature", "stop"}, {"seed"}),
         ("o1", {"temperature"}, {"stop"}),
         ("gpt-4o", set(), {"temperature", "stop"}),
+        ("gpt-5.5", {"stop"}, {"temperature"}),
         ("something-new", set(), {"temperature"}),
     ],
 )
@@ -489,7 +691,7 @@ def test_capabilities_tell_what_a_model_does_not_take(model: str, refused: set[s
 
 
 def test_a_stream_that_was_never_fed_is_truncated() -> None:
-    from llmorch.providers._chat_answer import StreamReader
+    from llmorch.providers._chat_stream import StreamReader
     from llmorch.providers._classify import Origin
 
     with pytest.raises(StreamTruncated, match="'m'"):

@@ -2,8 +2,8 @@
 
 - low: every call succeeds at once; a step that may be skipped (`when`, or reading one that may be) counts nothing.
 - likely: one call for each payload, two for one with tools, every step runs.
-- high: every attempt of every model, every output repair, every tool round. Tokens and dollars of the high figure count each answer that
-  can come back unusable, but not attempts that fail without an answer, which vendors do not bill.
+- high: every attempt of every model, every output repair, every tool round. Tokens and dollars of the high figure count
+  each answer that can come back unusable, but not attempts that fail without an answer, which vendors do not bill.
 
 Sizes of values that do not exist yet are assumed: see `sizes.py`.
 """

@@ -14,7 +14,7 @@ from .. import _json
 from ..models.values import Data
 from ._loose_json import is_object
 
-__all__ = ["WRAPPED", "response_format"]
+__all__ = ["WRAPPED", "response_format", "strict_parameters"]
 
 WRAPPED = "value"
 """The one property of the object that stands around a schema whose root is no object."""
@@ -55,6 +55,18 @@ def response_format(schema: Mapping[str, Data]) -> tuple[dict[str, Data], bool]:
     return {"type": "json_schema", "json_schema": {"name": name, "schema": sent, "strict": strict}}, wrapped
 
 
+def strict_parameters(schema: Mapping[str, Data]) -> dict[str, Data] | None:
+    """The schema of a tool's arguments in the strict dialect; None where that would change what the tool is given.
+
+    An argument that may be left out would have to be written, so a tool that has one is not strict.
+    """
+    plain: dict[str, Any] = _json.loads(_json.dumps(schema))
+    try:
+        return _Strict(keeps_optional=True).root(plain)
+    except (_CannotBeStrict, TypeError, AttributeError, KeyError):  # a tool's schema may be anything at all
+        return None
+
+
 def _inside_object(schema: dict[str, Any]) -> dict[str, Any]:
     inner = {key: item for key, item in schema.items() if key != "$defs"}
     around: dict[str, Any] = {"type": "object", "properties": {WRAPPED: inner}, "required": [WRAPPED]}
@@ -64,10 +76,15 @@ def _inside_object(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Strict:
-    """Rewrites a schema, or raises `_CannotBeStrict`."""
+    """Rewrites a schema, or raises `_CannotBeStrict`.
 
-    def __init__(self) -> None:
+    Args:
+        keeps_optional: Give up on a property that may be left out, instead of demanding it.
+    """
+
+    def __init__(self, *, keeps_optional: bool = False) -> None:
         self._properties = 0
+        self._keeps_optional = keeps_optional
 
     def root(self, schema: dict[str, Any]) -> dict[str, Any]:
         definitions: dict[str, Any] = schema.get("$defs") or {}
@@ -118,6 +135,8 @@ class _Strict:
         if schema.get("additionalProperties") or "properties" not in schema:
             raise _CannotBeStrict  # a mapping with free keys
         properties = schema["properties"]
+        if self._keeps_optional and not set(properties) <= set(schema.get("required") or ()):
+            raise _CannotBeStrict
         self._properties += len(properties)
         if self._properties > _MAX_PROPERTIES:
             raise _CannotBeStrict

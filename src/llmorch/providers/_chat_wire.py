@@ -5,37 +5,26 @@ Source: https://platform.openai.com/docs/api-reference/chat (2026-02).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
-from ..requests import ProviderRequest
-from ._chat_answer import StreamReader, read_answer
+from ..models.values import Data
+from ..requests import ProviderRequest, ToolSpec
+from ._chat_answer import read_answer
+from ._chat_dialect import ChatDialect
 from ._chat_request import body_of
-from ._chat_schema import response_format
+from ._chat_schema import response_format, strict_parameters
+from ._chat_stream import StreamReader
 from ._classify import Origin
 from ._loose_json import is_list, is_object
 from ._vendor import Sent
 
 __all__ = ["ChatDialect", "ChatWire"]
 
-_MAX_FORMATS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class ChatDialect:
-    """In what one vendor's chat completions differ from the others'.
-
-    Attributes:
-        chat_path: Where answers are asked for, behind the base address.
-        models_path: Where models are listed.
-        max_tokens_name: What the bound of an answer is called.
-    """
-
-    chat_path: str = "/chat/completions"
-    models_path: str = "/models"
-    max_tokens_name: str = "max_tokens"
+_MAX_KNOWN = 256
+_ANY_JSON: Mapping[str, Any] = {"type": "json_object"}
 
 
 class ChatWire:
@@ -43,7 +32,8 @@ class ChatWire:
 
     def __init__(self, dialect: ChatDialect) -> None:
         self.dialect = dialect
-        self._formats: dict[int, tuple[object, tuple[dict[str, Any], bool]]] = {}
+        self._names_model = "{model}" in dialect.chat_path
+        self._known: dict[tuple[int, object], tuple[object, Any]] = {}  # Any: what was worked out for a schema
 
     @property
     def models_path(self) -> str:
@@ -52,24 +42,27 @@ class ChatWire:
 
     def sent(self, request: ProviderRequest, origin: Origin, *, stream: bool) -> Sent:
         """The request as it is sent; raises BadRequest for what this API does not take."""
+        dialect = self.dialect
         shape, wrapped = self._format(request)
         body = body_of(
             request,
             origin,
+            dialect,
             stream=stream,
-            max_tokens_name=self.dialect.max_tokens_name,
+            tools=[self._tool(tool) for tool in request.tools] if request.tools else (),
             response_format=shape,
         )
+        path = dialect.chat_path
         return Sent(
-            self.dialect.chat_path,
+            path.replace("{model}", quote(request.model, safe="")) if self._names_model else path,
             body,
-            partial(read_answer, origin=origin, wrapped=wrapped),
-            partial(StreamReader, origin, wrapped=wrapped),
+            partial(read_answer, origin=origin, dialect=dialect, wrapped=wrapped),
+            partial(StreamReader, origin, dialect=dialect, wrapped=wrapped),
         )
 
     def key_headers(self, key: str) -> Mapping[str, str]:
-        """The key as a bearer token."""
-        return {"authorization": f"Bearer {key}"}
+        """The key as a bearer token, or alone in the vendor's own header."""
+        return {self.dialect.key_header: key} if self.dialect.key_header else {"authorization": f"Bearer {key}"}
 
     def models_in(self, parsed: Any) -> Sequence[str] | None:  # Any: whatever JSON a server sent
         """The ids under `data`, or of a bare list."""
@@ -78,14 +71,32 @@ class ChatWire:
             return None
         return [str(entry["id"]) for entry in entries if is_object(entry) and "id" in entry]
 
-    def _format(self, request: ProviderRequest) -> tuple[dict[str, Any] | None, bool]:
+    def _format(self, request: ProviderRequest) -> tuple[Mapping[str, Any] | None, bool]:
         """The `response_format` and whether the answer stands inside an object; worked out once for a schema."""
-        schema = request.output_schema
-        if schema is None:
+        if request.output_schema is None:
             return None, False
-        known = self._formats.get(id(schema))
+        if not self.dialect.json_schema:
+            return _ANY_JSON, False
+        found: tuple[Mapping[str, Any], bool] = self._once(request.output_schema, response_format)
+        return found
+
+    def _tool(self, tool: ToolSpec) -> dict[str, Any]:
+        function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+        if self.dialect.strict_tools:
+            strict = self._once(tool.schema, strict_parameters)
+            if strict is not None:
+                function |= {"parameters": strict, "strict": True}
+        return {"type": "function", "function": function}
+
+    def _once(
+        self,
+        schema: Mapping[str, Data],
+        work_out: Callable[[Mapping[str, Data]], Any],  # Any: what it gives
+    ) -> Any:  # Any: as above
+        key = (id(schema), work_out)
+        known = self._known.get(key)
         if known is None or known[0] is not schema:
-            if len(self._formats) >= _MAX_FORMATS:
-                self._formats.clear()
-            known = self._formats[id(schema)] = (schema, response_format(schema))
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[key] = (schema, work_out(schema))
         return known[1]

@@ -32,13 +32,17 @@ _MAX_TEXT = 500
 
 _TOO_LONG = re.compile(
     r"context[ _]?(length|window|size)|maximum context|too many (input )?tokens|prompt is too long|input is too long"
-    r"|exceeds? the (available|maximum) (context|number of tokens)|reduce the length of the messages",
+    r"|exceeds? context limit|exceeds? the (available|maximum) (context|number of tokens)"
+    r"|reduce the length of the messages",
     re.IGNORECASE,
 )
 _SPENT = re.compile(
-    r"insufficient[ _](quota|balance|credits?|funds)|billing|credit balance|out of credits", re.IGNORECASE
+    r"insufficient[ _](quota|balance|credits?|funds)|credit balance|out of credits|billing (hard )?limit", re.IGNORECASE
 )
 _SPENT_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"}
+_BAD_KEY = re.compile(
+    r"(invalid|incorrect|wrong|missing|expired)[ _](x-)?(api[ _-]?key|token|credentials)|\bunauthorized\b", re.IGNORECASE
+)
 _REFUSED_CODES = {"content_filter", "content_policy_violation", "moderation_blocked"}
 _STATUS_OF_WORD = {
     "invalid_request_error": 400,
@@ -56,6 +60,10 @@ _STATUS_OF_WORD = {
     "server_error": 500,
     "internal_error": 500,
     "overloaded_error": 529,
+    "billing_error": 402,
+    "timeout_error": 504,
+    "request_too_large": 413,
+    "conflict_error": 409,
     "service_unavailable": 503,
 }
 
@@ -89,8 +97,12 @@ def complaint_in(parsed: Any) -> Complaint | None:  # Any: whatever JSON a serve
     if not error:
         return None
     if not is_object(error):
-        return Complaint(text=written(error))
+        code, kind = parsed.get("code"), parsed.get("type")
+        return Complaint(written(error), code if isinstance(code, str) else "", kind if isinstance(kind, str) else "")
     code = error.get("code")
+    inner = error.get("innererror")
+    if is_object(inner) and inner.get("code") == "ResponsibleAIPolicyViolation":
+        code = "content_filter"  # Azure's word for it
     number = code if isinstance(code, int) and not isinstance(code, bool) else error.get("status")
     return Complaint(
         text=written(error.get("message") or error.get("detail") or error),
@@ -146,7 +158,7 @@ def _by_status(
     status: int, complaint: Complaint, text: str, about: _About, origin: Origin, wait_s: float | None
 ) -> ProviderError:
     names = about._asdict()
-    if status == 402 or (status == 429 and _is_spent(complaint)):
+    if status == 402 or (status in (400, 429) and _is_spent(complaint)):
         return RateLimited(
             f"{text}; the account's money or quota is used up, and waiting does not mend that: check its billing",
             spend_limit=True,
@@ -154,8 +166,8 @@ def _by_status(
             **names,
         )
     if status == 429:
-        return RateLimited(f"{text}; wait, or lower concurrency=", retry_after=wait_s, **names)
-    if status in (401, 403):
+        return RateLimited(f"{text}; wait, or give the orchestrator limits=", retry_after=wait_s, **names)
+    if status in (401, 403) or (status in (400, 500) and _BAD_KEY.search(complaint.text)):  # so some proxies say it
         key = f"the key ({origin.variable} or api_key=)" if origin.variable else "the key (api_key=)"
         return AuthenticationFailed(f"{text}; check {key} and what it may use", **names)
     if status >= 500 or status in (408, 409, 425):

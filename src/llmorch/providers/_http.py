@@ -215,6 +215,7 @@ class Http:
             with anyio.move_on_after(self._timers.close_s, shield=True), contextlib.suppress(Exception):
                 await response.aclose()
             raise
+        _forget_surplus(response)
         with contextlib.suppress(Exception):  # the answer is here; how its connection ends changes nothing
             await response.aclose()
         return result
@@ -228,6 +229,19 @@ class Http:
         return TimedOut(
             f"{self._provider} at {self.host} {what} (model {model!r}); try again, or give the call a longer timeout"
         )
+
+
+def _forget_surplus(response: httpx.Response) -> None:
+    """Keep a connection from being used again when bytes stand behind the answer.
+
+    httpcore would read them as the beginning of the next answer, which could be somebody else's; it shows them nowhere
+    but inside.
+    """
+    stream = getattr(getattr(response.stream, "_httpcore_stream", None), "_stream", None)
+    connection: Any = getattr(stream, "_connection", None)  # Any: httpcore's own, of no public type
+    trailing = getattr(getattr(connection, "_h11_state", None), "trailing_data", None)
+    if trailing is not None and trailing[0]:
+        connection._keepalive_expiry = 0.0  # it then counts as expired the moment it is given back
 
 
 class _Body(httpx.ByteStream):

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from ..models.usage import Usage
 
-__all__ = ["is_list", "is_object", "mended", "parse", "usage_of", "written"]
+__all__ = ["count_of", "is_list", "is_object", "mended", "parse", "usage_of", "written"]
 
 _MAX_DEPTH = 100
 _MAX_TOKENS = 10**10
@@ -90,8 +90,8 @@ def usage_of(given: Any) -> Usage | None:  # Any: whatever JSON a server sent
     """The tokens of one call in the chat completions form; None when a count is missing or absurd."""
     if not is_object(given):
         return None
-    read = _count(given.get("prompt_tokens"))
-    written = _count(given.get("completion_tokens"))
+    read = count_of(given.get("prompt_tokens"))
+    written = count_of(given.get("completion_tokens"))
     if read is None or written is None:
         return None
     cached = _detail(given.get("prompt_tokens_details"), "cached_tokens", read)
@@ -99,7 +99,8 @@ def usage_of(given: Any) -> Usage | None:  # Any: whatever JSON a server sent
     return Usage(read, written, cached_tokens=cached, reasoning_tokens=reasoning, requests=1)
 
 
-def _count(given: Any) -> int | None:  # Any: as above
+def count_of(given: Any) -> int | None:  # Any: as above
+    """A number of tokens that a call could use; None for anything else."""
     if type(given) is int and 0 <= given <= _MAX_TOKENS:
         return given
     if not isinstance(given, float):
@@ -111,5 +112,5 @@ def _count(given: Any) -> int | None:  # Any: as above
 
 def _detail(given: Any, name: str, total: int) -> int:  # Any: as above
     """A part of a total; what is absurd counts as not told, because the total stands without it."""
-    count = _count(given.get(name)) if is_object(given) else None
+    count = count_of(given.get(name)) if is_object(given) else None
     return count if count is not None and count <= total else 0

@@ -1,7 +1,7 @@
 """What OpenAI's models take and how much they hold.
 
-Source: https://platform.openai.com/docs/models and .../docs/guides/latest-model (2026-02). A model that is not in the
-table gets no claim: what it does not take, the server says.
+Source: https://platform.openai.com/docs/models and .../docs/guides/latest-model (2026-02; gpt-5.4 and 5.5: 2026-10). A
+model that is not in the table gets no claim: what it does not take, the server says.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ _TABLE: tuple[tuple[str, Capabilities], ...] = (
     ("gpt-5.1-codex", _gpt5(unsupported=_SAMPLING_AND_STOP)),
     ("gpt-5.2-codex", _gpt5(unsupported=_SAMPLING_AND_STOP)),
     ("gpt-5.2-pro", _gpt5(unsupported=_SAMPLING_AND_STOP)),
+    ("gpt-5.4-mini", _gpt5(unsupported=frozenset({"stop"}))),
+    ("gpt-5.4-nano", _gpt5(unsupported=frozenset({"stop"}))),
+    ("gpt-5.4", _gpt5(context=1_050_000, unsupported=frozenset({"stop"}))),
+    ("gpt-5.5", _gpt5(context=1_050_000, unsupported=frozenset({"stop"}))),
     ("gpt-5.", _gpt5(unsupported=frozenset({"stop"}))),  # 5.1 and later reason only when asked to
     ("gpt-5", _gpt5(unsupported=_SAMPLING_AND_STOP)),
     ("o1-mini", Capabilities(tools=False, json_schema=False, context_tokens=128_000, unsupported=_SAMPLING)),

@@ -105,6 +105,14 @@ class Home:
         )
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Made:
+    """The headers that carry a key; its repr shows neither, as httpx's would show all but `authorization`."""
+
+    key: Secret
+    headers: httpx.Headers
+
+
 class Vendor:
     """Base of the providers that speak over HTTP; what differs between them is the wire.
 
@@ -152,8 +160,7 @@ class Vendor:
         register_headers(self._own_headers)
         self._transport = transport
         self._http_made: Http | None = None
-        self._headers_made: tuple[Secret, httpx.Headers] | None = None
-        self._headers_kept: httpx.Headers | None = None
+        self._made: _Made | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self._name!r}, base_url={self._base_url!r})"
@@ -167,6 +174,11 @@ class Vendor:
     def base_url(self) -> str:
         """What stands before each path, without a slash at its end."""
         return self._base_url
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the address answers nobody without a key, as far as that is known."""
+        return self._is_own and self._home.needs_key
 
     def use_credentials(self, source: CredentialSource) -> None:
         """Take the key from this source when none was given in code."""
@@ -194,7 +206,8 @@ class Vendor:
         origin = self._origin(request.model)
         sent = self._wire.sent(request, origin, stream=on_delta is not None)
         http = self._http()
-        headers = self._headers_kept or await self._headers(origin)
+        made = self._made
+        headers = made.headers if made is not None and self._keys.is_fixed else await self._headers(origin)
         if on_delta is None:
             reply = await http.post_json(
                 sent.path, sent.body, headers=headers, model=request.model, timeout=request.timeout
@@ -290,14 +303,12 @@ class Vendor:
 
     async def _headers(self, origin: Origin) -> httpx.Headers:
         key = await self._keys.current(origin) or ""
-        if self._headers_made is None or self._headers_made[0].reveal() != key:
+        if self._made is None or self._made.key.reveal() != key:
             from ._http import json_headers
 
-            made = json_headers(self._own_headers, self._wire.key_headers(key) if key else {})
-            self._headers_made = (Secret(key), made)
-            if self._keys.is_fixed:
-                self._headers_kept = made  # nobody needs to be asked for the key again
-        return self._headers_made[1]
+            headers = json_headers(self._own_headers, self._wire.key_headers(key) if key else {})
+            self._made = _Made(Secret(key), headers)
+        return self._made.headers
 
     async def _checked(self, reply: Reply, origin: Origin) -> bytes:
         """The body of an answer with status 200.

@@ -1,6 +1,6 @@
 """OpenAI's chat completions, and every server that speaks them.
 
-Source: https://platform.openai.com/docs/api-reference/chat (2026-02).
+Source: https://platform.openai.com/docs/api-reference/chat (2026-02) and .../docs/guides/function-calling (2026-06).
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from ..requests import Capabilities
-from ._chat_wire import ChatDialect, ChatWire
+from ._chat_dialect import ChatDialect, short_id
+from ._chat_wire import ChatWire
 from ._keys import KeySource
 from ._openai_models import capabilities_of
 from ._vendor import Home, Vendor
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenAI"]
 
 _HOME: Final = Home("OPENAI_API_KEY", "https://api.openai.com/v1", probe="gpt-4.1-nano")
-_OWN: Final = ChatDialect(max_tokens_name="max_completion_tokens")
+_OWN: Final = ChatDialect(names={"max_tokens": "max_completion_tokens"}, strict_tools=True, call_id=short_id)
 _COMPATIBLE: Final = ChatDialect()
 
 
@@ -29,7 +30,8 @@ class OpenAI(Vendor):
 
     `max_tokens` is sent as `max_completion_tokens` to OpenAI's own host, which no longer takes the old name for its
     reasoning models, and as `max_tokens` to every other, where the new name is often unknown. An answer is streamed
-    only when somebody watches.
+    only when somebody watches. OpenAI's own host is told to keep to a tool's schema (`strict`) where every argument is
+    required. `reasoning_effort`, `parallel_tool_calls`, `logprobs` and all else that is no setting goes in `extra`.
 
     Args:
         api_key: The key, or a function (sync or async) that gives it before each call. Unset: the stored

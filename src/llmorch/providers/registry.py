@@ -17,8 +17,17 @@ GROUP = "llmorch.providers"
 """The entry point group; each entry names a class or function that makes a provider without arguments."""
 
 _BUILT_IN = {
-    "openai": "llmorch.providers.openai:OpenAI",
+    "anthropic": "llmorch.providers.anthropic:Anthropic",
+    "azure": "llmorch.providers.azure:Azure",
+    "deepseek": "llmorch.providers.deepseek:DeepSeek",
+    "gemini": "llmorch.providers.gemini:Gemini",
+    "kobold": "llmorch.providers.kobold:Kobold",
+    "mistral": "llmorch.providers.mistral:Mistral",
     "offline": "llmorch.providers.offline:Offline",
+    "ollama": "llmorch.providers.ollama:Ollama",
+    "openai": "llmorch.providers.openai:OpenAI",
+    "openrouter": "llmorch.providers.openrouter:OpenRouter",
+    "xai": "llmorch.providers.xai:XAI",
 }
 
 
@@ -63,7 +72,7 @@ def create(name: str) -> Provider:
     """A new provider of that name.
 
     Raises:
-        LookupError: Nobody registered that name; the text has the known ones.
+        LookupError: Nobody registered that name; the text has the known ones. Or it needs arguments.
     """
     make = find(name)
     if make is None:
@@ -73,4 +82,10 @@ def create(name: str) -> Provider:
             f"there is no provider named {name!r}; {hint}known are {', '.join(names())}; a package registers one with "
             f"the entry point group {GROUP!r}"
         )
-    return make()
+    try:
+        return make()
+    except (TypeError, ValueError) as error:
+        raise LookupError(
+            f"provider {name!r} cannot be made without arguments: {error}; make it in code and give it with "
+            "Orchestrator(providers=[...])"
+        ) from error

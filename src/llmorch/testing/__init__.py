@@ -1,4 +1,4 @@
-"""What tests of workflows need: scripted answers and a virtual clock."""
+"""What tests need: scripted answers, a virtual clock, and the conformance suite of providers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from .._lazy import attach
 
 if TYPE_CHECKING:
+    from .conformance import Checked as Checked
+    from .conformance import Conformance as Conformance
+    from .conformance import ConformanceFailed as ConformanceFailed
+    from .conformance import check_provider as check_provider
     from .scripted import Reply as Reply
     from .scripted import ScriptedProvider as ScriptedProvider
     from .scripted import ScriptError as ScriptError
@@ -14,11 +18,26 @@ if TYPE_CHECKING:
     from .virtual import run_virtual as run_virtual
     from .virtual import virtual_clock_options as virtual_clock_options
 
-__all__ = ["ClockStuck", "Reply", "ScriptError", "ScriptedProvider", "run_virtual", "virtual_clock_options"]
+__all__ = [
+    "Checked",
+    "ClockStuck",
+    "Conformance",
+    "ConformanceFailed",
+    "Reply",
+    "ScriptError",
+    "ScriptedProvider",
+    "check_provider",
+    "run_virtual",
+    "virtual_clock_options",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "Checked": "llmorch.testing.conformance",
+        "Conformance": "llmorch.testing.conformance",
+        "ConformanceFailed": "llmorch.testing.conformance",
+        "check_provider": "llmorch.testing.conformance",
         "ClockStuck": "llmorch.testing.virtual",
         "Reply": "llmorch.testing.scripted",
         "ScriptError": "llmorch.testing.scripted",

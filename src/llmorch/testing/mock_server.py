@@ -1,4 +1,4 @@
-"""Servers that speak chat completions on 127.0.0.1: a fast one in its own process, and one that misbehaves on purpose.
+"""Servers that speak like a model's on 127.0.0.1: a fast one in its own process, and one that misbehaves on purpose.
 
 Nothing here is a model. `mock_server` is for measuring and for trying a workflow without a key; `FaultServer` plays a
 script on raw sockets, for tests of what a network can do to a call.
@@ -7,16 +7,21 @@ script on raw sockets, for tests of what a network can do to a call.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import multiprocessing
-import socket
-import struct
-import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
+
+from ..models.message import ToolCall
+from ._dialect_openai import chunks
+from ._dialect_openai import whole as openai_whole
+from ._dialect_values import plain_value
+from ._fault_server import HANG, KEEP, RESET, Drip, FaultServer, Request, Step, answer
+from .dialects import DIALECTS, Asked, Dialect, Said
 
 __all__ = [
     "HANG",
@@ -34,19 +39,18 @@ __all__ = [
 
 _START_TIMEOUT_S = 20
 _MODELS = ("mock-model", "mock-model-large")
+# What must stand in a body before it is worth parsing: a tool is offered, or a form is asked for.
+_MARKS = {
+    "openai": (b'"tools"', b'"response_format"'),
+    "anthropic": (b'"tools"', b'"output_config"', b'"output_format"'),
+    "gemini": (b'"tools"', b'"responseSchema"', b'"responseJsonSchema"', b'"responseMimeType"'),
+    "ollama": (b'"tools"', b'"format"'),
+}
 
 
 def completion(text: str, *, finish_reason: str = "stop", model: str = "mock-model") -> dict[str, Any]:
     """A whole chat completion with that text; its usage counts words."""
-    words = max(1, len(text.split()))
-    return {
-        "id": "chatcmpl-mock",
-        "object": "chat.completion",
-        "created": 0,
-        "model": model,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": words, "total_tokens": 10 + words},
-    }
+    return openai_whole(Said(text, finish=finish_reason, model=model))
 
 
 def sse(tokens: Sequence[str], *, finish_reason: str | None = "stop", usage: bool = True, done: bool = True) -> bytes:
@@ -57,22 +61,14 @@ def sse(tokens: Sequence[str], *, finish_reason: str | None = "stop", usage: boo
         usage: Whether a chunk with the usage follows.
         done: Whether `[DONE]` ends it.
     """
-    head = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 0, "model": "mock-model"}
-    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *({"content": token} for token in tokens)]
-    chunks: list[dict[str, Any]] = [
-        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas
-    ]
-    if finish_reason is not None:
-        chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]})
-    if usage:
-        counts = {"prompt_tokens": 10, "completion_tokens": len(tokens), "total_tokens": 10 + len(tokens)}
-        chunks.append({**head, "choices": [], "usage": counts})
-    events = [f"data: {json.dumps(chunk, separators=(',', ':'))}\n\n" for chunk in chunks]
-    return ("".join(events) + ("data: [DONE]\n\n" if done else "")).encode()
+    said = Said(output_tokens=len(tokens))
+    return b"".join(chunks(said, tokens, reason=finish_reason, usage=usage, done=done))
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    dialect: str
+    text: str
     whole: bytes
     streamed: tuple[bytes, ...]
     models: bytes
@@ -80,22 +76,30 @@ class _Plan:
     token_interval_s: float
 
 
-def _with_head(body: bytes, kind: str = "application/json") -> bytes:
-    return f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+def _with_head(body: object) -> bytes:
+    content = json.dumps(body).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+        len(content),
+        content,
+    )
 
 
-def _plan(text: str, tokens: int, latency_s: float, token_interval_s: float) -> _Plan:
+def _chunked(events: Sequence[bytes], kind: str) -> tuple[bytes, ...]:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    framed = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
+    return (head + framed[0], *framed[1:], b"0\r\n\r\n")
+
+
+def _plan(dialect: Dialect, text: str, tokens: int, latency_s: float, token_interval_s: float) -> _Plan:
     words = text.split(" ")
     pieces = [words[index % len(words)] + " " for index in range(tokens)]
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    events = [event + b"\n\n" for event in sse(pieces).split(b"\n\n")[:-1]]
-    chunks = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
-    chunks[0] = head + chunks[0]
-    listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in _MODELS]}
+    said = Said("".join(pieces), output_tokens=tokens)
     return _Plan(
-        whole=_with_head(json.dumps(completion(text)).encode()),
-        streamed=(*chunks, b"0\r\n\r\n"),
-        models=_with_head(json.dumps(listed).encode()),
+        dialect=dialect.name,
+        text=text,
+        whole=_with_head(dialect.whole(Said(text))),
+        streamed=_chunked(dialect.events(said, pieces), dialect.stream_kind),
+        models=_with_head(dialect.model_list(_MODELS)),
         latency_s=latency_s,
         token_interval_s=token_interval_s,
     )
@@ -104,8 +108,12 @@ def _plan(text: str, tokens: int, latency_s: float, token_interval_s: float) -> 
 class _Answering(asyncio.Protocol):
     """One connection: HTTP/1.1 with keep-alive, requests with a content-length."""
 
+    _numbers = itertools.count(1)
+
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
+        self._dialect = DIALECTS[plan.dialect]
+        self._marks = _MARKS[plan.dialect]
         self._buffer = b""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
@@ -130,8 +138,8 @@ class _Answering(asyncio.Protocol):
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             return None
-        head = self._buffer[:end].lower()
-        _, _, after = head.partition(b"content-length:")
+        head = self._buffer[:end]
+        _, _, after = head.lower().partition(b"content-length:")
         total = end + 4 + int(after.split(b"\r\n", 1)[0] or 0)
         if len(self._buffer) < total:
             return None
@@ -139,20 +147,55 @@ class _Answering(asyncio.Protocol):
         return head, body
 
     def _reply(self, head: bytes, body: bytes) -> None:
-        if head.startswith(b"get "):
+        if head.startswith(b"GET "):
             self._write(self._plan.models)
-        elif b'"stream":true' not in body and b'"stream": true' not in body:
-            self._write(self._plan.whole)
-        elif self._plan.token_interval_s > 0:
-            self._write_slowly(0)
+        elif any(mark in body for mark in self._marks):
+            self._reply_made(head, body)
+        elif self._is_streamed(head, body):
+            self._write_all(self._plan.streamed)
         else:
-            for chunk in self._plan.streamed:
+            self._write(self._plan.whole)
+
+    def _is_streamed(self, head: bytes, body: bytes) -> bool:
+        """What `Dialect.asked` says too, without parsing the body."""
+        match self._plan.dialect:
+            case "gemini":
+                return b":streamGenerateContent" in head
+            case "ollama":
+                return b'"stream":false' not in body and b'"stream": false' not in body
+            case _:
+                return b'"stream":true' in body or b'"stream": true' in body
+
+    def _reply_made(self, head: bytes, body: bytes) -> None:
+        """Answer what asks for more than text."""
+        method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        asked = self._dialect.asked(method, path, body)
+        said = self._said(asked)
+        if asked.is_streamed:
+            self._write_all(_chunked(self._dialect.events(said), self._dialect.stream_kind))
+        else:
+            self._write(_with_head(self._dialect.whole(said)))
+
+    def _said(self, asked: Asked) -> Said:
+        if asked.tools and not asked.has_results:
+            calls = (
+                ToolCall(f"call_{next(self._numbers)}", name, json.dumps(plain_value(schema or {"type": "object"})))
+                for name, schema in asked.tools.items()
+            )
+            return Said(calls=tuple(calls))
+        return Said(self._plan.text if asked.schema is None else json.dumps(plain_value(asked.schema)))
+
+    def _write_all(self, chunks: Sequence[bytes]) -> None:
+        if self._plan.token_interval_s > 0:
+            self._write_slowly(chunks, 0)
+        else:
+            for chunk in chunks:
                 self._write(chunk)
 
-    def _write_slowly(self, index: int) -> None:
-        self._write(self._plan.streamed[index])
-        if self._transport is not None and index + 1 < len(self._plan.streamed):
-            self._loop.call_later(self._plan.token_interval_s, self._write_slowly, index + 1)
+    def _write_slowly(self, chunks: Sequence[bytes], index: int) -> None:
+        self._write(chunks[index])
+        if self._transport is not None and index + 1 < len(chunks):
+            self._loop.call_later(self._plan.token_interval_s, self._write_slowly, chunks, index + 1)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -184,211 +227,39 @@ def mock_server(
     latency_s: float = 0.0,
     tokens: int = 100,
     token_interval_s: float = 0.0,
+    dialect: Literal["openai", "anthropic", "gemini", "ollama"] = "openai",
 ) -> Generator[str]:
     """A server in a process of its own that gives every request the same answer.
+
+    Two kinds of request get another one. Where tools are offered and no message holds results yet, each tool is called
+    once, with the plainest arguments its schema takes. Where a form is asked for, the text is the plainest JSON that
+    satisfies the schema, in simple cases.
 
     Args:
         text: The answer.
         latency_s: Seconds between a request and its answer.
         tokens: How many pieces a streamed answer has; the words of `text`, over and over.
         token_interval_s: Seconds between them; 0 sends them as fast as they go.
+        dialect: Whose format it speaks.
 
     Yields:
-        The base URL, such as `http://127.0.0.1:40123/v1`.
+        The base URL as the provider of that name takes it: `http://127.0.0.1:40123/v1` for openai, without `/v1` for
+        the others.
     """
     context = multiprocessing.get_context("spawn")  # a fork would copy threads and loops of the caller
     here, there = context.Pipe()
-    plan = _plan(text, tokens, latency_s, token_interval_s)
+    spoken = DIALECTS[dialect]
+    plan = _plan(spoken, text, tokens, latency_s, token_interval_s)
     process = context.Process(target=_child, args=(plan, there), daemon=True)
     process.start()
     there.close()
     try:
         if not here.poll(_START_TIMEOUT_S):
             raise TimeoutError(f"the mock server did not start within {_START_TIMEOUT_S} s")
-        yield f"http://127.0.0.1:{here.recv()}/v1"
+        yield f"http://127.0.0.1:{here.recv()}{spoken.root}"
     finally:
         here.close()
         process.join(2)
         if process.is_alive():
             process.kill()
             process.join()
-
-
-RESET: Literal["reset"] = "reset"
-"""A step that resets the connection."""
-HANG: Literal["hang"] = "hang"
-"""A step that sends nothing more and keeps the connection open."""
-KEEP: Literal["keep"] = "keep"
-"""A last step: read the next request on the same connection instead of closing it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drip:
-    """A step that sends the same bytes again and again, until the client goes away."""
-
-    piece: bytes
-    every_s: float = 0.02
-
-
-Step = bytes | float | Drip | Literal["reset", "hang", "keep"]
-"""What a script is made of: bytes to send, seconds to wait, or one of the words."""
-
-
-def answer(
-    status: int,
-    body: bytes | Mapping[str, Any] = b"",
-    *,
-    headers: Mapping[str, str] | None = None,
-    kind: str = "application/json",
-) -> tuple[Step, ...]:
-    """A well-formed answer that keeps the connection; a mapping is sent as JSON."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    fields = {"content-type": kind, "content-length": str(len(content)), **(headers or {})}
-    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return (f"HTTP/1.1 {status} Said\r\n{head}\r\n".encode() + content, KEEP)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as it came; header names are lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:  # Any: whatever JSON the client sent
-        """The body as data."""
-        return json.loads(self.body)
-
-
-@dataclass(slots=True)
-class _Log:
-    requests: list[Request] = field(default_factory=list[Request])
-    connections: int = 0
-
-
-class FaultServer:
-    """Plays scripts on raw sockets, one per request in order; the last one is played again and again.
-
-    Args:
-        scripts: For each request the steps of its answer. After the last step the connection is closed, unless that
-            step is `KEEP`.
-
-    Example:
-        >>> with FaultServer(answer(200, completion("hi"))) as server:
-        ...     server.url.startswith("http://127.0.0.1:")
-        True
-    """
-
-    def __init__(self, *scripts: Sequence[Step]) -> None:
-        self._scripts = scripts
-        self._log = _Log()
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self._threads: list[threading.Thread] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-
-    @property
-    def requests(self) -> list[Request]:
-        """Every request so far, in order."""
-        return list(self._log.requests)
-
-    @property
-    def connections(self) -> int:
-        """How many connections were opened so far."""
-        return self._log.connections
-
-    def __enter__(self) -> FaultServer:
-        self._start(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
-        self._listener.close()
-        for thread in list(self._threads):
-            thread.join(2)
-
-    def _start(self, function: Any, *args: object) -> None:  # Any: a bound method of this class
-        thread = threading.Thread(target=function, args=args, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.settimeout(0.05)
-            self._log.connections += 1
-            self._start(self._serve, connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            buffer = b""
-            while True:
-                request, buffer = self._read(connection, buffer)
-                if request is None or not self._play(connection, self._next_script(request)):
-                    return
-
-    def _next_script(self, request: Request) -> Sequence[Step]:
-        with self._lock:
-            self._log.requests.append(request)
-            return self._scripts[min(len(self._log.requests), len(self._scripts)) - 1]
-
-    def _read(self, connection: socket.socket, buffer: bytes) -> tuple[Request | None, bytes]:
-        while not self._stopping.is_set():
-            head, found, rest = buffer.partition(b"\r\n\r\n")
-            if found:
-                first, *lines = head.decode("latin-1").split("\r\n")
-                headers = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines}
-                length = int(headers.get("content-length", 0))
-                if len(rest) >= length:
-                    method, path, _ = first.split(" ")
-                    return Request(method, path, headers, rest[:length]), rest[length:]
-            try:
-                received = connection.recv(65536)
-            except TimeoutError:
-                continue
-            if not received:
-                break
-            buffer += received
-        return None, buffer
-
-    def _play(self, connection: socket.socket, script: Sequence[Step]) -> bool:
-        """Play the steps; true when the connection stays open for the next request."""
-        for step in script:
-            match step:
-                case bytes():
-                    self._send(connection, step)
-                case "keep":
-                    return True
-                case "reset":
-                    # Closing with a linger time of 0 sends RST instead of FIN.
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    return False
-                case "hang":
-                    self._wait_for_end(connection)
-                    return False
-                case Drip():
-                    while not self._stopping.wait(step.every_s):
-                        self._send(connection, step.piece)
-                case float() | int():
-                    self._stopping.wait(step)
-        return False
-
-    def _send(self, connection: socket.socket, data: bytes) -> None:
-        view = memoryview(data)
-        while view and not self._stopping.is_set():
-            with suppress(TimeoutError):
-                view = view[connection.send(view) :]
-
-    def _wait_for_end(self, connection: socket.socket) -> None:
-        while not self._stopping.is_set():
-            with suppress(TimeoutError):
-                if not connection.recv(65536):
-                    return

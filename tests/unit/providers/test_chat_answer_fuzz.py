@@ -11,16 +11,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmorch.errors import ProviderError
-from llmorch.providers._chat_answer import StreamReader, read_answer
+from llmorch.models.message import Message, ToolCall
+from llmorch.providers import azure, deepseek, mistral, openrouter, xai
+from llmorch.providers._chat_answer import read_answer
+from llmorch.providers._chat_dialect import ChatDialect
+from llmorch.providers._chat_errors import error_in_own_words
+from llmorch.providers._chat_stream import StreamReader
+from llmorch.providers._chat_thinking import as_data
+from llmorch.providers._chat_wire import ChatWire
 from llmorch.providers._classify import Origin, error_for
-from llmorch.requests import ProviderResponse
+from llmorch.providers._http import Reply
+from llmorch.requests import ProviderRequest, ProviderResponse
 
+DIALECTS = [
+    ChatDialect(),
+    azure._dialect("https://x.openai.azure.com", None, is_token=False),
+    *(vendor._DIALECT for vendor in (deepseek, mistral, openrouter, xai)),
+]
 ORIGIN = Origin("openai", "host", "m", "KEY")
 NAMES = st.sampled_from(
     [
         *("choices", "message", "delta", "content", "refusal", "tool_calls", "function", "name", "arguments", "id"),
         *("index", "finish_reason", "usage", "error", "type", "code", "status", "detail", "model", "text"),
-        *("prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens"),
+        *("prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "total_tokens"),
+        *("completion_tokens_details", "reasoning_tokens", "cache_write_tokens", "prompt_cache_hit_tokens"),
+        *("reasoning_content", "reasoning", "reasoning_details", "thinking", "summary", "signature", "data"),
+        *("metadata", "raw", "reasons", "innererror"),
     ]
 )
 SCALARS = st.one_of(
@@ -29,7 +45,7 @@ SCALARS = st.one_of(
     st.integers(-5, 500),
     st.floats(),
     st.text(alphabet=st.characters(), max_size=5),
-    st.sampled_from(["stop", "tool_calls", "content_filter", "429", "\ud83d"]),
+    st.sampled_from(["stop", "tool_calls", "content_filter", "error", "429", "\ud83d", "thinking", "reasoning.text"]),
 )
 JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=12
@@ -59,15 +75,19 @@ def suppressed() -> Iterator[None]:
 
 def check(answer: ProviderResponse) -> None:
     f"{answer.text}{answer.model}{answer.raw}".encode()
+    assert json.loads(json.dumps(answer.raw, allow_nan=False)) == answer.raw
     assert answer.finish_reason in {"stop", "length", "tool_calls", "other"}
+    assert len({call.id for call in answer.tool_calls}) == len(answer.tool_calls)
     for call in answer.tool_calls:
         f"{call.id}{call.name}{call.arguments}".encode()
+    if "replay" in answer.raw:
+        assert Message("assistant", "", vendor=answer.raw["replay"]).vendor
 
 
-@given(BODY, st.booleans())
-def test_any_json_is_an_answer_or_an_error(body: Any, wrapped: bool) -> None:
+@given(BODY, st.booleans(), st.sampled_from(DIALECTS))
+def test_any_json_is_an_answer_or_an_error(body: Any, wrapped: bool, dialect: ChatDialect) -> None:
     with suppressed():
-        check(read_answer(json.dumps(body).encode(), ORIGIN, wrapped=wrapped))
+        check(read_answer(json.dumps(body).encode(), ORIGIN, dialect=dialect, wrapped=wrapped))
 
 
 @given(st.binary(max_size=60))
@@ -76,12 +96,12 @@ def test_any_bytes_are_an_answer_or_an_error(body: bytes) -> None:
         check(read_answer(body, ORIGIN))
 
 
-@given(st.lists(BODY, max_size=5), st.booleans(), st.booleans())
+@given(st.lists(BODY, max_size=5), st.booleans(), st.booleans(), st.sampled_from(DIALECTS))
 def test_any_stream_is_an_answer_or_an_error_and_its_pieces_add_up(
-    chunks: list[Any], wrapped: bool, done: bool
+    chunks: list[Any], wrapped: bool, done: bool, dialect: ChatDialect
 ) -> None:
     pieces: list[str] = []
-    reader = StreamReader(ORIGIN, pieces.append, wrapped=wrapped)
+    reader = StreamReader(ORIGIN, pieces.append, dialect=dialect, wrapped=wrapped)
     with suppressed():
         for chunk in chunks:
             reader.feed(f"data: {json.dumps(chunk)}\n\n".encode())
@@ -90,6 +110,30 @@ def test_any_stream_is_an_answer_or_an_error_and_its_pieces_add_up(
         answer = reader.response()
         check(answer)
         assert "".join(pieces) == answer.text
+
+
+@given(JSON, st.sampled_from(DIALECTS))
+def test_whatever_a_message_brought_back_can_be_sent(vendor: Any, dialect: ChatDialect) -> None:
+    call = ToolCall("x" * 50, "add", "{}")
+    given = as_data(vendor)
+    message = Message(
+        "assistant", "a", tool_calls=[call], vendor=given if isinstance(given, dict) else {"thinking": given}
+    )
+    messages = (message, Message("tool", "5", tool_call_id=call.id))
+    sent = ChatWire(dialect).sent(ProviderRequest("m", messages), ORIGIN, stream=False)
+    asked, answered = json.loads(sent.body)["messages"]
+    assert asked["tool_calls"][0]["id"] == answered["tool_call_id"]
+
+
+@given(BODY, st.integers(201, 599), st.sampled_from(DIALECTS))
+def test_any_error_body_gives_the_vendors_error_or_is_left_to_the_common_rule(
+    body: Any, status: int, dialect: ChatDialect
+) -> None:
+    reply = Reply(status, {}, json.dumps(body).encode())
+    error = error_in_own_words(reply, ORIGIN, dialect.complaint)
+    if error is not None:
+        error.message.encode()
+        assert "openai at host" in error.message
 
 
 @given(BODY, st.integers(201, 599))

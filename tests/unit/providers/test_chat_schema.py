@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter
 
-from llmorch.providers._chat_schema import response_format
+from llmorch.providers._chat_schema import response_format, strict_parameters
 
 
 class Part(BaseModel):
@@ -106,3 +106,34 @@ def test_the_given_schema_is_not_changed() -> None:
 def test_a_title_becomes_a_name_the_api_takes() -> None:
     shape, _ = response_format({"type": "object", "properties": {}, "title": "Facts[of a kind]"})
     assert shape["json_schema"]["name"] == "Facts_of_a_kind_"
+
+
+def test_arguments_are_strict_only_where_nothing_may_be_left_out() -> None:
+    whole: dict[str, Any] = {
+        "type": "object",
+        "properties": {"a": {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}},
+        "required": ["a"],
+    }
+    made = strict_parameters(whole)
+    assert made is not None
+    assert [found["additionalProperties"] for found in objects_in(made)] == [False, False]
+    whole["properties"]["a"]["required"] = []
+    assert strict_parameters(whole) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "string"},
+        {"type": "object"},
+        {"type": "object", "properties": None},
+        {"type": "object", "properties": {"a": {"allOf": 3}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"anyOf": 3}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"type": "array"}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"type": "string"}}, "required": 3},
+        {"$ref": "#/$defs/x"},
+    ],
+)
+def test_arguments_that_cannot_be_said_strictly_stay_as_they_are(schema: dict[str, Any]) -> None:
+    assert strict_parameters(schema) is None

@@ -24,6 +24,9 @@ ROWS = {
     "call": "calls:calls",
     "burst": "calls:burst",
     "stream": "calls:streaming",
+    "call-anthropic": "calls:calls_of_anthropic",
+    "burst-anthropic": "calls:burst_of_anthropic",
+    "stream-anthropic": "calls:streaming_of_anthropic",
     "memory": "memory:memory",
 }
 

@@ -7,11 +7,13 @@ all that was appended before, so the start of one step and the result of another
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 
 from .._clock import now_us
+from ..errors import StoreError
 from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed
 from ..ports import AppendReply, Claim, RunStore
 from .state.run import RunState
@@ -103,7 +105,9 @@ class Journal:
         while self.committed < seq:
             if self.failure is not None:
                 raise self.failure
-            if self._busy:
+            if self.is_instant:
+                self._commit_now()
+            elif self._busy:
                 if self._turn is None:
                     self._turn = anyio.Event()
                 await self._turn.wait()
@@ -125,11 +129,8 @@ class Journal:
         self._busy = True
         try:
             reply: AppendReply | None = None
-            if self.is_instant:  # it cannot suspend, so nothing can cancel it half-way
+            with anyio.CancelScope(shield=True):
                 reply = await self._store.append(self._claim, unit, status=status)
-            else:
-                with anyio.CancelScope(shield=True):
-                    reply = await self._store.append(self._claim, unit, status=status)
         except BaseException as error:
             self.failure = error
             raise
@@ -139,6 +140,20 @@ class Journal:
                 self._turn.set()
                 self._turn = None
         assert reply is not None  # a shielded scope does not swallow anything
+        self._committed(reply)
+
+    def _commit_now(self) -> None:
+        """Commit to a store that waits for nothing, so that nothing can cancel it half-way or come between."""
+        unit, self._buffer = self._buffer, []
+        status, self._status = self._status, None
+        try:
+            reply = _at_once(self._store.append(self._claim, unit, status=status))
+        except BaseException as error:
+            self.failure = error
+            raise
+        self._committed(reply)
+
+    def _committed(self, reply: AppendReply) -> None:
         self.committed = self._claim.last_seq = reply.last_seq
         self.inbox = reply.inbox
         for watcher in self.watchers:
@@ -160,3 +175,18 @@ class Journal:
         partial.length += len(text)
         for watcher in self.watchers:
             watcher(delta)
+
+
+def _at_once(appending: Coroutine[Any, Any, AppendReply]) -> AppendReply:
+    """What a coroutine gives that never waits.
+
+    Raises:
+        StoreError: It waits after all.
+    """
+    try:
+        appending.send(None)
+    except StopIteration as done:
+        reply: AppendReply = done.value
+        return reply
+    appending.close()
+    raise StoreError("a store says is_instant and waits in append(); it may not say so")

@@ -6,12 +6,11 @@ fallback > output check and tool rounds > retry > hooks > cache > limiter > rese
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ..errors import EmptyResponse, LLMOrchError, OutputInvalid, StepError, ToolError
-from ..events import Answer, StepSucceeded
+from ..events import StepSucceeded
 from ..models.message import Message
 from ..models.payload import Payload
 from ..models.settings import Settings
@@ -32,18 +31,10 @@ from .steps.output import OutputSpec
 from .steps.tool_words import told_in_words
 from .steps.tools import ToolUser, tool_specs
 
-__all__ = ["CallPath", "Reply"]
+__all__ = ["CallPath"]
 
 _USUAL_ANSWER = 1_000  # tokens; what a rate limit sets aside for an answer without a bound, until its bill is known
 Send = Callable[[ProviderRequest], Awaitable[ProviderResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The value of a payload as data, and the answer it was read from."""
-
-    value: Data
-    text: str
 
 
 class CallPath:
@@ -83,69 +74,75 @@ class CallPath:
         prompt = tuple(messages)
         try:
             if not payload.fallback:
-                reply = await self._checked(payload.model, prompt)
+                value = await self._checked(payload.model, prompt)
             else:
                 models = (payload.model, *payload.fallback)
-                reply = await falling_back(lambda model: self._checked(model, prompt), models, warn=sender.warn)
-            finished = sender.pending
-            if finished is not None and finished.answer is not None and reply.value == reply.text:
-                answer = finished.answer
-                finished.answer = Answer(None, answer.tool_calls, answer.vendor)  # a value is written once
-        finally:
+                value = await falling_back(lambda model: self._checked(model, prompt), models, warn=sender.warn)
+        except BaseException:
             sender.record()
+            raise
+        sender.record(value)
         cached = self._memory is not None and self._memory.was_hit
-        self.journal.append(StepSucceeded(self.state.path, reply.value, cached))
+        self.journal.append(StepSucceeded(self.state.path, value, cached))
 
-    async def _checked(self, model: str | None, prompt: tuple[Message, ...]) -> Reply:
-        """Ask one model: use the tools it asks for, send an answer that fails the output type back with the error."""
-        payload = self.payload
+    async def _checked(self, model: str | None, prompt: tuple[Message, ...]) -> Data:
+        """The value that one model gives.
+
+        Uses the tools it asks for, and sends an answer that fails the output type back with the error.
+        """
         resolved = self._resolve(model)
+        attempt = self._attempt(resolved)
         settings = self._settings(resolved)
-        messages = self._told(prompt, resolved)
-        repairs = payload.output_retries
+        repairs = self.payload.output_retries
         while True:
-            may_use_tools = bool(payload.tools) and rounds_of(self._turns) < payload.max_tool_rounds
-            request = ProviderRequest(
-                model=resolved.model,
-                messages=messages,
-                settings=settings,
-                output_schema=self.output.schema if self._is_native(resolved) else None,
-                tools=tool_specs(payload) if may_use_tools and resolved.capabilities.tools else (),
-                timeout=payload.timeout_s,
-                extra=payload.extra,
-                step=self.state.path,
-            )
-            response = await self._answered(request, resolved)
-            if response.tool_calls and payload.tools:
-                if not may_use_tools:
-                    raise ToolError(
-                        f"Step {self.state.path!r}: {resolved.id} is still asking for tools after "
-                        f"{payload.max_tool_rounds} rounds; raise max_tool_rounds or change the prompt",
-                        step=self.state.path,
-                    )
+            request = self._request(resolved, prompt, settings=settings)
+            try:
+                response = await attempt(request)  # the usual case pays nothing for the policy
+            except Exception as error:  # whatever it is, the policy decides
+                response = await self._again(attempt, request, error)
+            if response.tool_calls and self.payload.tools:
                 await self._use_tools(response, resolved)
-            else:
-                try:
-                    reply = self._read(response, resolved)
-                except OutputInvalid as error:
-                    if response.finish_reason == "length":
-                        raise
-                    if not repairs:
-                        raise self._given_up(error, resolved) from None
-                    repairs -= 1
-                    self._turns.append(Turn((resolved.provider, resolved.model), response.text))
-                else:
-                    if self._memory is not None:
-                        await self._memory.keep(response)
-                    return reply
-            messages = self._told(prompt, resolved)
+                continue
+            try:
+                value = self._read(response, resolved)
+            except OutputInvalid as error:
+                self._repair(error, response, resolved=resolved, left=repairs)
+                repairs -= 1
+                continue
+            if self._memory is not None:
+                await self._memory.keep(response)
+            return value
+
+    async def _again(self, attempt: Send, request: ProviderRequest, first: Exception) -> ProviderResponse:
+        """The answer after a first try that failed, where trying again may help."""
+        policy = self.payload.retry or self.services.retry
+        return await retried(partial(attempt, request), policy, first=first, pause=self._sender.pause)
+
+    def _request(self, model: ResolvedModel, prompt: tuple[Message, ...], *, settings: Settings) -> ProviderRequest:
+        """What this model is asked next."""
+        payload = self.payload
+        offers_tools = self._may_use_tools and model.capabilities.tools
+        return ProviderRequest(
+            model=model.model,
+            messages=self._told(prompt, model),
+            settings=settings,
+            output_schema=None if self.output.is_text or not self._is_native(model) else self.output.schema,
+            tools=tool_specs(payload) if offers_tools else (),
+            timeout=payload.timeout_s,
+            extra=payload.extra,
+            step=self.state.path,
+        )
+
+    @property
+    def _may_use_tools(self) -> bool:
+        return bool(self.payload.tools) and rounds_of(self._turns) < self.payload.max_tool_rounds
 
     def _told(self, prompt: tuple[Message, ...], model: ResolvedModel) -> tuple[Message, ...]:
         """The prompt for this model, with what it cannot be told natively in words, and the turns so far."""
         if not self.output.is_text and not self._is_native(model):
             prompt = self.output.instructed(prompt)
         in_words = bool(self.payload.tools) and not model.capabilities.tools
-        if in_words and rounds_of(self._turns) < self.payload.max_tool_rounds:
+        if in_words and self._may_use_tools:
             prompt = told_in_words(prompt, tool_specs(self.payload))
         if not self._turns:
             return prompt
@@ -164,6 +161,17 @@ class CallPath:
         return abilities.json_schema and (abilities.schema_with_tools or not self.payload.tools)
 
     async def _use_tools(self, response: ProviderResponse, model: ResolvedModel) -> None:
+        """Carry out what an answer asks for.
+
+        Raises:
+            ToolError: It was asked to answer without tools.
+        """
+        if not self._may_use_tools:
+            raise ToolError(
+                f"Step {self.state.path!r}: {model.id} is still asking for tools after {self.payload.max_tool_rounds} "
+                "rounds; raise max_tool_rounds or change the prompt",
+                step=self.state.path,
+            )
         self._sender.record()
         user = ToolUser(self.payload.tools, self.state, journal=self.journal, services=self.services)
         number = len(self.state.calls)
@@ -171,6 +179,14 @@ class CallPath:
         results = await user.results(number, response.tool_calls, was_cut=was_cut)
         named = (model.provider, model.model)
         self._turns.append(Turn(named, response.text, response.tool_calls, results, replay_of(response.raw)))
+
+    def _repair(self, error: OutputInvalid, response: ProviderResponse, *, resolved: ResolvedModel, left: int) -> None:
+        """Have an answer that does not fit sent back, or raise when that does not help or was done often enough."""
+        if response.finish_reason == "length":
+            raise error
+        if not left:
+            raise self._given_up(error, resolved) from None
+        self._turns.append(Turn((resolved.provider, resolved.model), response.text))
 
     def _given_up(self, error: OutputInvalid, resolved: ResolvedModel) -> OutputInvalid:
         tries = self.payload.output_retries + 1
@@ -181,7 +197,7 @@ class CallPath:
             step=error.step,
         )
 
-    def _read(self, response: ProviderResponse, resolved: ResolvedModel) -> Reply:
+    def _read(self, response: ProviderResponse, resolved: ResolvedModel) -> Data:
         text = response.text
         if not text.strip():
             raise EmptyResponse(
@@ -198,21 +214,7 @@ class CallPath:
                     step=self.state.path,
                 )
             self._sender.warn("truncated", f"the answer of {resolved.id} was cut at its token limit; raise max_tokens")
-        return Reply(self.output.read(text, self.state.path), text)
-
-    async def _answered(self, request: ProviderRequest, model: ResolvedModel) -> ProviderResponse:
-        """One answer, retried on what may pass."""
-        attempt = self._attempt(model)
-        try:
-            return await attempt(request)  # the usual case pays nothing for the policy
-        except Exception as error:  # whatever it is, the policy decides
-            first = error
-        return await retried(
-            partial(attempt, request),
-            self.payload.retry or self.services.retry,
-            first=first,
-            pause=self._sender.pause,
-        )
+        return self.output.read(text, self.state.path)
 
     def _attempt(self, model: ResolvedModel) -> Send:
         """One try, through the policies that apply, inside out."""

@@ -34,11 +34,10 @@ _MAX_TOKENS = 2**53
 class Sender:
     """Sends the requests of one step and keeps its ledger.
 
-    Attributes:
-        pending: The end of the last call, until it is appended: alone, or together with the step's success.
+    The end of the last call is pending until it is recorded: alone, or together with the step's success.
     """
 
-    __slots__ = ("_payload", "conductor", "journal", "pending", "services", "state")
+    __slots__ = ("_payload", "_pending", "_response", "conductor", "journal", "services", "state")
 
     def __init__(
         self, payload: Payload[Any], state: StepState, *, journal: Journal, services: Services, conductor: Conductor
@@ -48,7 +47,8 @@ class Sender:
         self.journal = journal
         self.services = services
         self.conductor = conductor
-        self.pending: CallFinished | None = None
+        self._pending: CallFinished | None = None
+        self._response: ProviderResponse | None = None
 
     async def send(self, request: ProviderRequest, model: ResolvedModel, provider: Provider) -> ProviderResponse:
         """Reserve, record the start, send, and note the end.
@@ -80,7 +80,7 @@ class Sender:
         on_delta: OnDelta | None = None
         if journal.delta_watchers and model.capabilities.streaming:
             on_delta = lambda text: journal.delta(path, number, text)  # noqa: E731  # a closure over three names
-        self.pending = CallFinished(path, number)
+        self._pending = CallFinished(path, number)
         try:
             if getattr(provider, "keeps_time", False):  # it bounds the call itself; a second scope would cost 9 us
                 response = await provider.complete(request, on_delta=on_delta)
@@ -163,12 +163,12 @@ class Sender:
                 provider=model.provider,
                 model=model.model,
             )
-        assert self.pending is not None
-        self.pending.error = failure_of(error, step=self.state.path)
+        assert self._pending is not None
+        self._pending.error = failure_of(error, step=self.state.path)
         return error
 
     def _succeeded(self, response: ProviderResponse, request: ProviderRequest, model: ResolvedModel) -> None:
-        finished = self.pending
+        finished = self._pending
         assert finished is not None
         usage = response.usage
         if usage is None or not _is_credible(usage):
@@ -177,21 +177,32 @@ class Sender:
         finished.usage = usage if usage.requests else replace(usage, requests=1)
         finished.cost = self.services.models.cost(model, finished.usage)
         finished.finish_reason = response.finish_reason
-        finished.answer = Answer(response.text, response.tool_calls, _kept(response.raw))
+        self._response = response
 
     async def pause(self, error: BaseException, wait_s: float) -> None:
         """Wait before the next try, holding no place."""
-        if self.pending is not None:
-            self.pending.not_before = now_us() + int(wait_s * 1_000_000)
+        if self._pending is not None:
+            self._pending.not_before = now_us() + int(wait_s * 1_000_000)
         self.record()
         await self.journal.flush()
         await self.conductor.rest(wait_s)
 
-    def record(self) -> None:
-        """Append the end of the last call, if it is still pending."""
-        finished, self.pending = self.pending, None
-        if finished is not None and (finished.error is not None or finished.usage is not None):
-            self.journal.append(finished)  # a cancelled call stays open in the log: what it cost is not known
+    def record(self, value: Data = None) -> None:
+        """Append the end of the last call, if it is still pending.
+
+        Args:
+            value: The step's, which is recorded next: text that stands there is not written a second time.
+        """
+        finished, self._pending = self._pending, None
+        response, self._response = self._response, None
+        if finished is None:
+            return
+        if response is not None:
+            text = None if value == response.text else response.text
+            finished.answer = Answer(text, response.tool_calls, _kept(response.raw))
+        elif finished.error is None:
+            return  # a cancelled call stays open in the log: what it cost is not known
+        self.journal.append(finished)
 
     def warn(self, code: str, text: str) -> None:
         """Tell the reader of the run."""

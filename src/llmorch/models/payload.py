@@ -224,6 +224,9 @@ class Payload(Value, Action[T], Generic[T]):
 
     def render_data(self, values: Mapping[str, Data]) -> list[Message]:
         """The same for values that are data already."""
+        blocks = self.blocks
+        if len(blocks) == 1:  # the usual case pays nothing for the grouping
+            return [*self.history, Message.plain(blocks[0].role, blocks[0].render_data(values))]
         messages = [
             Message.plain(role, "\n\n".join(block.render_data(values) for block in blocks))
             for role, blocks in groupby(self.blocks, key=_role)

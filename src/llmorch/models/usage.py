@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Usage"]
+__all__ = ["Tally", "Usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,40 @@ class Usage:
     def total_tokens(self) -> int:
         """Input and output tokens together."""
         return self.input_tokens + self.output_tokens
+
+
+class Tally:
+    """A sum of usage that grows in place: the log of a run adds to it with every call."""
+
+    __slots__ = (
+        "cache_write_tokens", "cached_tokens", "input_tokens", "output_tokens", "reasoning_tokens", "requests",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cached_tokens = 0
+        self.cache_write_tokens = 0
+        self.reasoning_tokens = 0
+        self.requests = 0
+
+    def add_tokens(self, usage: Usage) -> None:
+        """Add what a call used, all but its request, which counts when it starts."""
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        if usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+            self.cached_tokens += usage.cached_tokens
+            self.cache_write_tokens += usage.cache_write_tokens
+            self.reasoning_tokens += usage.reasoning_tokens
+        self.requests += usage.requests - 1
+
+    def usage(self) -> Usage:
+        """The sum so far."""
+        return Usage(
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.cache_write_tokens,
+            self.reasoning_tokens,
+            self.requests,
+        )

@@ -41,7 +41,8 @@ _SPENT = re.compile(
 )
 _SPENT_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"}
 _BAD_KEY = re.compile(
-    r"(invalid|incorrect|wrong|missing|expired)[ _](x-)?(api[ _-]?key|token|credentials)|\bunauthorized\b", re.IGNORECASE
+    r"(invalid|incorrect|wrong|missing|expired)[ _](x-)?(api[ _-]?key|token|credentials)|\bunauthorized\b",
+    re.IGNORECASE,
 )
 _REFUSED_CODES = {"content_filter", "content_policy_violation", "moderation_blocked"}
 _STATUS_OF_WORD = {

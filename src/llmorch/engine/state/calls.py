@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ...events import CallFinished, CallStarted, Event, ToolFinished, ToolStarted
-from ...models.usage import Usage
 from ...policies.budget import Reservation
 from .step import CallRecord, StepState, ToolRecord
 
@@ -15,16 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CALL_FOLDS", "lose_call"]
 
-_ONE_REQUEST = Usage(requests=1)
-_COUNTED_ALREADY = Usage(requests=-1)  # a call counts when it starts, so that one that fails counts too
-
 
 def _call_started(run: RunState, event: CallStarted) -> None:
     record = CallRecord(
         event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
     )
     run.at(event.step).calls.append(record)
-    run.usage = run.usage + _ONE_REQUEST
+    run.tally.requests += 1
     if event.tools_in_words:
         record.tools_in_words = True
     if run.ledger is not None:
@@ -42,7 +38,7 @@ def _call_finished(run: RunState, event: CallFinished) -> None:
     if record.is_unknown:
         run.unpriced_calls += 1
     if event.usage is not None:
-        run.usage = run.usage + event.usage + _COUNTED_ALREADY
+        run.tally.add_tokens(event.usage)
         if event.cost is None:
             run.unpriced_calls += 1
         else:

@@ -24,7 +24,7 @@ from ...events import (
 )
 from ...models.failure import Failure
 from ...models.policy import Budget, Default
-from ...models.usage import Usage
+from ...models.usage import Tally, Usage
 from ...models.values import Data, to_data
 from ...planner.compile import Compiled, compiled
 from ...planner.resolve import LOST, SKIPPED, Mark
@@ -70,8 +70,8 @@ class RunState:
 
     __slots__ = (
         "cancel_requested", "definition", "error", "failed", "finished_us", "inputs", "ledger", "metadata",
-        "priced_cost", "ready", "run_id", "slots", "started_us", "status", "steps", "tags", "timeout", "top",
-        "unpriced_calls", "usage", "warnings",
+        "priced_cost", "ready", "run_id", "slots", "started_us", "status", "steps", "tags", "tally", "timeout", "top",
+        "unpriced_calls", "warnings",
     )  # fmt: skip
 
     def __init__(self, definition: WorkflowDef, *, run_id: str = "") -> None:
@@ -88,7 +88,7 @@ class RunState:
         self.steps: dict[str, StepState] = {}
         self.top: Frame | None = None
         self.failed = 0
-        self.usage = Usage()
+        self.tally = Tally()
         self.priced_cost = Decimal(0)
         self.unpriced_calls = 0
         self.warnings: list[Warned] = []
@@ -102,6 +102,11 @@ class RunState:
         """The top workflow's frame."""
         assert self.top is not None, "the log has no RunStarted"
         return self.top
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and requests so far; a call's request counts when it starts, so that one that fails counts too."""
+        return self.tally.usage()
 
     @property
     def cost(self) -> Decimal | None:

@@ -46,6 +46,8 @@ class OutputSpec:
             OutputInvalid: It is no JSON, or does not fit the type.
         """
         if self.is_text:
+            if text.isascii():
+                return text
             return to_data(text.encode("utf-8", "replace").decode("utf-8"), where=f"step {path!r}")
         try:
             value = self._fitting(_parsed(text))

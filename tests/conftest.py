@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import hypothesis
@@ -24,6 +24,10 @@ _PRIVATE = re.compile(
 )
 
 
+CANARY = "canary"
+"""A word of every key the tests give to a provider."""
+
+
 class NetworkRefused(Exception):
     """A test reached for the network; no OSError, so that no code under test takes it for a connection error."""
 
@@ -32,6 +36,20 @@ class NetworkRefused(Exception):
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every test marked `anyio` runs on both."""
     return str(request.param)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test whose output or log holds a key fails: every key of the tests holds the word `canary`.
+
+    What pytest captured of the test's standard output, standard error and log anyway is looked through, so that it
+    costs nothing and depends on no timing. A test that wants a key printed must capture it itself (`capsys`).
+    """
+    report = yield
+    shown = next((name for name, text in report.sections if CANARY in text), None)
+    if shown is not None and report.passed:
+        report.outcome, report.longrepr = "failed", f"{item.nodeid}: a test key shows in the {shown.lower()}"
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, cast
@@ -35,17 +36,8 @@ class ModelCatalog:
         prices: Mapping[str, Price] | None = None,
         credentials: CredentialSource | None = None,
     ) -> None:
-        for provider in providers:
-            if isinstance(provider, str) and not isinstance(providers, Mapping):
-                raise TypeError(
-                    f"providers=[{provider!r}] takes instances; name it in the model id instead: '{provider}:...'"
-                )
-        if isinstance(providers, Mapping):
-            named = dict(cast("Mapping[str, Provider]", providers))
-        else:
-            named = {provider.name: provider for provider in providers}
         self.model = model
-        self._providers: dict[str, Provider] = named
+        self._providers: dict[str, Provider] = _by_name(providers)
         self._prices = dict(prices or {})
         self._credentials = credentials or EnvironmentCredentials()
         self._resolved: dict[str, ResolvedModel] = {}
@@ -86,7 +78,9 @@ class ModelCatalog:
             capabilities = provider.capabilities(model)
         except Exception as error:  # a plugin may raise anything; planning tells it as a fault
             raise LookupError(f"provider {name!r} cannot tell what {model!r} can do: {error}") from error
-        price = self._prices.get(wanted) or price_of(name, model)
+        priced_as: Any = getattr(provider, "priced_as", None)  # Any: as above
+        listed = (priced_as(model) if priced_as is not None else None) or wanted
+        price = self._prices.get(wanted) or price_of(*listed.split(":", 1))
         return ResolvedModel(wanted, name, model, capabilities, price)
 
     def _no_model(self) -> str:
@@ -113,10 +107,27 @@ class ModelCatalog:
         """
         found = self._providers.get(name)
         if found is None:
-            found = registry.create(name)
+            found = self._made(name)
             self._introduce(found)
             self._providers[name] = found
         return found
+
+    def _made(self, name: str) -> Provider:
+        try:
+            return registry.create(name)
+        except LookupError:
+            own = [known for known in self._providers if registry.find(known) is None]
+            near = difflib.get_close_matches(name, own, 1, 0.7)
+            if not near or registry.find(name) is not None:
+                raise
+            raise LookupError(
+                f"there is no provider named {name!r}; did you mean {near[0]!r}? This orchestrator was given "
+                f"{', '.join(own)}"
+            ) from None
+
+    def names(self) -> list[str]:
+        """Every provider that can be asked: those given and those known by name."""
+        return sorted({*self._providers, *registry.names()})
 
     def cost(self, model: ResolvedModel, usage: Usage) -> Decimal | None:
         """US dollars for this usage, or None when the price is unknown."""
@@ -136,3 +147,29 @@ class ModelCatalog:
             close: Any = getattr(provider, "aclose", None)  # Any: an optional method of the port
             if close is not None:
                 await close()
+
+
+def _by_name(providers: Iterable[Provider] | Mapping[str, Provider]) -> dict[str, Provider]:
+    """The providers by the names they are asked by.
+
+    Raises:
+        TypeError: One is a name or a class.
+        ValueError: Two have one name.
+    """
+    if isinstance(providers, Mapping):
+        named = list(cast("Mapping[str, Provider]", providers).items())
+    else:
+        given = list(providers)
+        named = [(provider if isinstance(provider, str) else provider.name, provider) for provider in given]
+    found: dict[str, Provider] = {}
+    for name, provider in named:
+        if isinstance(provider, str):
+            raise TypeError(
+                f"providers=[{provider!r}] takes instances; name it in the model id instead: '{provider}:...'"
+            )
+        if isinstance(provider, type):
+            raise TypeError(f"providers: {provider.__name__} is a class; write {provider.__name__}(...)")
+        if name in found:
+            raise ValueError(f"two providers are named {name!r}; give one of them another name with name=")
+        found[name] = provider
+    return found

@@ -13,6 +13,7 @@ import anyio
 from . import _wake, sync
 from .batch import Batch
 from .catalog import ModelCatalog
+from .definition.names import did_you_mean
 from .handle import RunHandle
 from .launch import Launcher
 from .live import LiveRun
@@ -90,7 +91,7 @@ class Orchestrator(RunReader):
             hooks=list(hooks),
             deps=deps,
             concurrency=concurrency,
-            limits=Limits(limits) if limits else None,
+            limits=_limits(limits, self.catalog) if limits else None,
             budget=checked_budget(budget),
             cache=caching(cache),
         )
@@ -264,6 +265,22 @@ class Orchestrator(RunReader):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         sync.call(self.aclose)
+
+
+def _limits(limits: Mapping[str, Limit], catalog: ModelCatalog) -> Limits:
+    """The limits, each of a provider there is: one for a name nobody has would bound nothing.
+
+    Raises:
+        ValueError: There is no such provider.
+    """
+    made = Limits(limits)
+    known = catalog.names()
+    for key in limits:
+        provider = key.partition(":")[0]
+        if provider not in known:
+            hint = did_you_mean(provider, known)
+            raise ValueError(f"limits: {key!r} is of no provider there is{hint}; known are {', '.join(known)}")
+    return made
 
 
 def _store(store: str | RunStore) -> RunStore:

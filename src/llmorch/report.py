@@ -117,8 +117,8 @@ def _table(run: Run[Any], views: Iterable[StepView]) -> Iterator[str]:
     yield "|---|---|---|---:|---:|---:|---:|"
     for view in views:
         result, used = view.result, view.result.usage
-        calls = used.requests or len(result.calls)
-        money = spent(result.cost) if calls else ""
+        calls = "cached" if result.cached else used.requests or len(result.calls)
+        money = spent(result.cost) if result.cached or calls else ""
         yield (
             f"| `{result.path}` | {view.kind} | {result.status} | {span(result.duration)} | {calls or ''} "
             f"| {tokens(used.input_tokens, used.output_tokens)} | {money} |"
@@ -133,7 +133,8 @@ def _table(run: Run[Any], views: Iterable[StepView]) -> Iterator[str]:
 
 def _step(view: StepView, most: int | None) -> Iterator[str]:
     result = view.result
-    words = [view.kind, view.model and f"`{view.model}`", f"**{result.status}**", span(result.duration)]
+    cached = "answer from the cache" if result.cached else ""
+    words = [view.kind, view.model and f"`{view.model}`", f"**{result.status}**", cached, span(result.duration)]
     yield from (f"### `{result.path}`", "", ", ".join(word for word in words if word), "")
     if result.reason:
         yield from (f"Why: {_plain(result.reason)}", "")

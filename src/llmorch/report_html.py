@@ -61,7 +61,8 @@ def _result(run: Run[Any]) -> Iterator[str]:
 
 def _step(view: StepView) -> str:
     result = view.result
-    words = [view.kind, view.model, result.status, span(result.duration), result.reason]
+    cached = "answer from the cache" if result.cached else ""
+    words = [view.kind, view.model, result.status, cached, span(result.duration), result.reason]
     title = f"<code>{escape(result.path)}</code> {escape(', '.join(word for word in words if word))}"
     inside = "".join(_inside(view))
     if not inside:

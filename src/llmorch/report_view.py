@@ -55,8 +55,11 @@ class StepView:
 
     @property
     def model(self) -> str:
-        """The model of its last call, or nothing."""
-        return self.result.calls[-1].model if self.result.calls else ""
+        """The model of its last call or of the answer in the cache, or nothing."""
+        if self.result.calls:
+            return self.result.calls[-1].model
+        response = self.result.response if self.result.cached else None
+        return response.model if response is not None else ""
 
 
 def step_views(run: Run[Any]) -> Iterator[StepView]:

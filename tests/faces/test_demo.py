@@ -157,7 +157,7 @@ def test_a_one_word_text_is_enough(tmp_path: Path) -> None:
         (
             b"A text.",
             ("given", "--model", "nobody:x"),
-            "there is no provider named 'nobody'; known are offline, openai",
+            "there is no provider named 'nobody'; known are anthropic, azure",
         ),
         (b"A text.", ("given", "--model", "opnai:x"), "did you mean 'openai'?"),
         (b"A text.", ("given", "--model", "gpt-5"), "'gpt-5' is no model id; write 'provider:model'"),

@@ -508,7 +508,7 @@ async def test_a_check_asks_for_the_models_and_in_detail_for_one_answer() -> Non
     assert (basic.ok, basic.model) == (True, "llama3.2")
     detailed = await provider.check(detailed=True)
     assert detailed.ok
-    assert "GET /api/tags: 1 models: llama3.2" in detailed.detail
+    assert "GET /api/tags: 1 model: llama3.2" in detailed.detail
     assert "POST /api/chat: llama3.2 answered" in detailed.detail
     assert wire.sent["options"] == {"num_predict": 16}
 

@@ -135,8 +135,8 @@ class Sender:
                     return bounded, wanted
                 if not ledger.is_open:
                     raise BudgetExceeded(
-                        f"Step {self.state.path!r}: the next call to {model.id} does not fit the budget: {excess}; it "
-                        "was not sent. Raise the budget, or set a smaller max_tokens",
+                        f"Step {self.state.path!r}: the next call to {model.id} does not fit the budget, and was not "
+                        f"sent: {excess}",
                         step=self.state.path,
                     )
                 await self.conductor.aside(ledger.change)
@@ -171,7 +171,7 @@ class Sender:
         finished = self._pending
         assert finished is not None
         usage = response.usage
-        if usage is None or not _is_credible(usage):
+        if usage is None or not _is_credible(usage) or (usage.input_tokens == 0 and response.text):
             usage = Usage(prompt_tokens(request), -(-len(response.text) // 4), requests=1)
             self.warn("usage-estimated", f"{model.id} reported no usable token counts; they are estimated")
         finished.usage = usage if usage.requests else replace(usage, requests=1)

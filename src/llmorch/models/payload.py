@@ -170,6 +170,20 @@ class Payload(Value, Action[T], Generic[T]):
         """In JSON a type is the schema it stands for; text is `str`."""
         return "str" if output is str else to_data(json_schema(output))
 
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _is_retry(cls, given: object) -> object:
+        if isinstance(given, int):
+            raise ValueError(f"takes a Retry: write Retry(attempts={given})")
+        return given
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _is_cache(cls, given: object) -> object:
+        if given is not None and not isinstance(given, bool | int | float | timedelta):
+            raise ValueError("takes True, False, seconds or a timedelta; where answers are kept, the orchestrator says")
+        return given
+
     @field_validator("tools", mode="before")
     @classmethod
     def _are_tools(cls, given: object) -> object:

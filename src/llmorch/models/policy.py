@@ -61,7 +61,7 @@ class Limit(Value):
 class Budget(Value):
     """What a run may spend: US dollars, tokens, calls; None is no bound.
 
-    Args:
+    Attributes:
         unpriced: `refuse` a model whose price is unknown, or `ignore` it and count it in `unpriced_calls`.
 
     Example:

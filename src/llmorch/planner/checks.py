@@ -11,7 +11,7 @@ from ..definition.node import Binding, Each, Filled, FirstOf, Literal, Optional,
 from ..definition.workflow import StepDef, WorkflowDef
 from ..errors import TemplateError
 from ..models.payload import Payload
-from ..schema import missing_field
+from ..schema import json_schema, missing_field
 from ..templates import compile_expression, compile_template
 from .catalog import Catalog, ResolvedModel
 from .compile import compiled
@@ -71,7 +71,7 @@ def _unpriced(definition: WorkflowDef, catalog: Catalog, prefix: str, depth: int
                     found = catalog.resolve(model)
                     if found.price is None:
                         yield (
-                            f"step {path!r}: the price of {found.id!r} is unknown, so a budget in US dollars cannot be "
+                            f"Step {path!r}: the price of {found.id!r} is unknown, so a budget in US dollars cannot be "
                             "kept; give prices={...}, or Budget(unpriced='ignore')"
                         )
             case WorkflowAction(definition=inner):
@@ -193,8 +193,17 @@ class _Checking:
                 if not roots.keys().isdisjoint(block.variables):
                     for fault in block.template.faults(roots):
                         self.faults.append(f"{what}: block {block.name!r}: {fault}")
+        self._output(payload, what)
         if self.catalog is not None:
             self._models(payload, what, self.catalog)
+
+    def _output(self, payload: Payload[Any], what: str) -> None:
+        """A type that pydantic takes may still have no JSON schema, and then no model can be told of it."""
+        if payload.output is not str:
+            try:
+                json_schema(payload.output)
+            except TypeError as error:
+                self.faults.append(f"{what}: {error}")
 
     def _models(self, payload: Payload[Any], what: str, catalog: Catalog) -> None:
         for hop, model in enumerate((payload.model, *payload.fallback)):

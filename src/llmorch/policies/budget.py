@@ -112,16 +112,19 @@ class Ledger:
         """What keeps the call from being sent now, in words; None when it fits."""
         budget = self.budget
         if budget.calls is not None and self.calls >= budget.calls:
-            return f"{self.calls} of {budget.calls} calls are made"
+            return f"{self.calls} of {budget.calls} calls are made; raise calls="
         if budget.tokens is not None:
             taken = self.tokens + self._open_tokens
             if taken + wanted.tokens > budget.tokens:
-                return f"{wanted.tokens:,} tokens are wanted and {max(0, budget.tokens - taken):,} are left"
+                left = max(0, budget.tokens - taken)
+                return f"{wanted.tokens:,} tokens are wanted and {left:,} are left; raise tokens=, or lower max_tokens"
         if self._limit_usd is not None and wanted.usd is not None:
             spent = self.usd + self._open_usd
             if spent + wanted.usd > self._limit_usd:
-                left = max(Decimal(0), self._limit_usd - spent)
-                return f"the call may cost {wanted.usd:.6f} US dollars and {left:.6f} are left"
+                rest = max(Decimal(0), self._limit_usd - spent)
+                return (
+                    f"it may cost {wanted.usd:.9f} US dollars and {rest:.9f} are left; raise usd=, or lower max_tokens"
+                )
         return None
 
     def affordable(self, prompt: int, price: Price | None) -> int | None:

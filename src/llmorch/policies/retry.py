@@ -19,16 +19,19 @@ Pause = Callable[[BaseException, float], Awaitable[None]]
 _RETRIED_STATUS = frozenset({408, 409, 425, 429})
 
 
-def is_retryable(error: BaseException, *, attempt: int, policy: Retry) -> bool:
+def is_retryable(error: BaseException, *, policy: Retry, earlier: int = 0) -> bool:
     """Whether a provider's error may pass when the call is repeated.
 
     Connection errors, timeouts, stalls, 408, 409, 429, 5xx and cut streams may; a spend limit, any other 4xx and a
     server that asks to wait longer than `max_wait` may not. An answer in no known format is tried once more.
+
+    Args:
+        earlier: How many answers in no known format the call has had before this error.
     """
     if isinstance(error, RateLimited):
         return not error.spend_limit and (error.retry_after or 0) <= policy.max_wait
     if isinstance(error, BadAnswer):
-        return attempt < 2
+        return earlier < 1
     if isinstance(error, ProviderUnavailable | StreamTruncated | TimedOut):
         hint = getattr(error, "retry_after", None)
         return hint is None or hint <= policy.max_wait
@@ -75,14 +78,35 @@ async def retried(
     may_pass: Callable[[BaseException, int, Retry], bool] | None = None,
 ) -> T:
     """`retrying` for a caller whose own first attempt has failed with `first`."""
-    decide = may_pass or _may_pass
+    decide = may_pass or _Judge()
     if policy.attempts == 1 or not decide(first, 1, policy):
-        raise first
+        raise _explained(first, policy)
     return await _again(attempt, policy, first, pause, decide)
 
 
-def _may_pass(error: BaseException, attempt: int, policy: Retry) -> bool:
-    return is_retryable(error, attempt=attempt, policy=policy)
+def _explained(error: Exception, policy: Retry) -> Exception:
+    """The error, with why it was not tried again where it asks for more patience than the policy has."""
+    hint = getattr(error, "retry_after", None)
+    if isinstance(error, ProviderError) and hint is not None and hint > policy.max_wait:
+        error.args = (
+            f"{error.message}; it asks to wait {hint:g} s, more than Retry(max_wait={policy.max_wait:g})",
+            *error.args[1:],
+        )
+    return error
+
+
+class _Judge:
+    """Decides for one call, whose earlier errors count."""
+
+    __slots__ = ("_bad_answers",)
+
+    def __init__(self) -> None:
+        self._bad_answers = 0
+
+    def __call__(self, error: BaseException, attempt: int, policy: Retry) -> bool:
+        verdict = is_retryable(error, policy=policy, earlier=self._bad_answers)
+        self._bad_answers += isinstance(error, BadAnswer)
+        return verdict
 
 
 async def _again(
@@ -111,7 +135,9 @@ async def _again(
         if error is None or not isinstance(error, Exception):
             return False
         last = error
-        return decide(error, state.attempt_number, policy)
+        return state.attempt_number == 1 or decide(
+            error, state.attempt_number, policy
+        )  # of the first one it is decided
 
     def next_wait(state: RetryCallState) -> float:
         nonlocal wait_s

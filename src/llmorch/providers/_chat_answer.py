@@ -170,7 +170,7 @@ def _made(given: Iterable[tuple[str, str, str]]) -> tuple[ToolCall, ...]:
 
 def bad_answer(origin: Origin, what: str, body: bytes) -> BadAnswer:
     """The error for what is not the vendor's format."""
-    start = shorten(body[:200].decode("utf-8", "replace"))
+    start = shorten(body[:4000].decode("utf-8", "replace"), 200)
     return BadAnswer(
         f"{origin.provider} at {origin.host} answered with {what} for model {origin.model!r}, beginning {start!r}; "
         "check base_url",

@@ -29,11 +29,12 @@ from ._retry_after import retry_after
 __all__ = ["Complaint", "Origin", "complaint_in", "error_for", "shorten"]
 
 _MAX_TEXT = 500
+_MAX_READ = 65_536
 
 _TOO_LONG = re.compile(
     r"context[ _]?(length|window|size)|maximum context|too many (input )?tokens|prompt is too long|input is too long"
     r"|exceeds? context limit|exceeds? the (available|maximum) (context|number of tokens)"
-    r"|reduce the length of the messages",
+    r"|reduce the length of the messages|tokens.{0,40} must be <=",
     re.IGNORECASE,
 )
 _SPENT = re.compile(
@@ -44,6 +45,8 @@ _BAD_KEY = re.compile(
     r"(invalid|incorrect|wrong|missing|expired)[ _](x-)?(api[ _-]?key|token|credentials)|\bunauthorized\b",
     re.IGNORECASE,
 )
+_REFUSED = re.compile(r"ContentPolicyViolation|content management policy", re.IGNORECASE)
+_NO_SCHEMAS = re.compile(r"response_format|json_schema", re.IGNORECASE)
 _REFUSED_CODES = {"content_filter", "content_policy_violation", "moderation_blocked"}
 _STATUS_OF_WORD = {
     "invalid_request_error": 400,
@@ -86,6 +89,8 @@ class Complaint(NamedTuple):
     code: str = ""
     kind: str = ""
     status: int | None = None
+    is_told: bool = True
+    """False when the server sent no error of any known form, such as a page."""
 
 
 def complaint_in(parsed: Any) -> Complaint | None:  # Any: whatever JSON a server sent
@@ -113,10 +118,13 @@ def complaint_in(parsed: Any) -> Complaint | None:  # Any: whatever JSON a serve
     )
 
 
-def shorten(text: str) -> str:
-    """A server's text as an error may show it: without secrets, in one line, at most 500 characters."""
+def shorten(text: str, most: int = _MAX_TEXT) -> str:
+    """A server's text as an error may show it: without secrets, in one line, at most 500 characters.
+
+    What is cut before it comes here is cut generously, or a secret that straddles the cut would not be known for one.
+    """
     line = " ".join(redact(mended(text)).split())
-    return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]}..."
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def error_for(origin: Origin, *, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
@@ -128,7 +136,7 @@ def error_for(origin: Origin, *, status: int, headers: Mapping[str, str], body: 
         except (ValueError, RecursionError):
             complaint = None
     if complaint is None:
-        complaint = Complaint(text=body[: 4 * _MAX_TEXT].decode("utf-8", "replace"))
+        complaint = Complaint(text=body[:_MAX_READ].decode("utf-8", "replace"), is_told=False)
     return classified(origin, complaint, status=status, headers=headers)
 
 
@@ -144,7 +152,9 @@ def classified(
     asked = f"{origin.provider} at {origin.host}"
     said = shorten(complaint.text) or "no explanation"
     how = f"answered {told}" if told else "answered with an error"
-    text = f"{asked} {how} for model {origin.model!r}: {said}"
+    if _NO_SCHEMAS.search(complaint.text):
+        said = f"{said}; if this server takes no JSON schemas, say so: capabilities=Capabilities(json_schema=False)"
+    text = f"{asked} {how}{f' for model {origin.model!r}' if origin.model else ''}: {said}"
     about = _About(origin.provider, origin.model, told)
     return _by_status(told or 500, complaint, text, about, origin, retry_after(headers) if headers else None)
 
@@ -182,7 +192,7 @@ def _by_status(
 def _refusal(status: int, complaint: Complaint, text: str, names: dict[str, Any]) -> ProviderError:
     if status == 413 or complaint.code == "context_length_exceeded" or _TOO_LONG.search(complaint.text):
         return ContextTooLong(f"{text}; shorten the prompt or choose a model with a longer context", **names)
-    if complaint.code in _REFUSED_CODES or complaint.kind in _REFUSED_CODES:
+    if complaint.code in _REFUSED_CODES or complaint.kind in _REFUSED_CODES or _REFUSED.search(complaint.text):
         return ContentRefused(f"{text}; change the prompt or add a fallback", text=shorten(complaint.text), **names)
     if 300 <= status < 400:
         return BadAnswer(
@@ -190,6 +200,10 @@ def _refusal(status: int, complaint: Complaint, text: str, names: dict[str, Any]
         )
     if status < 400:
         return BadAnswer(f"{text}; that is not the format of this API: check base_url", **names)
+    if status in (404, 405) and not complaint.is_told:
+        return BadRequest(f"{text}; there is nothing at this address: check base_url", **names)
+    if not names["model"]:
+        return BadRequest(f"{text}; the same request will fail again: check base_url", **names)
     return BadRequest(
         f"{text}; the same request will fail again: change the model, the settings or the prompt", **names
     )

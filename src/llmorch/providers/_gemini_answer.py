@@ -56,7 +56,7 @@ def _take(collected: Collected, chunk: dict[str, Any], origin: Origin) -> bool:
 
 
 def _bad_answer(origin: Origin, what: str, body: bytes) -> BadAnswer:
-    start = shorten(body[:200].decode("utf-8", "replace"))
+    start = shorten(body[:4000].decode("utf-8", "replace"), 200)
     return BadAnswer(
         f"{origin.provider} at {origin.host} answered with {what} for model {origin.model!r}, beginning {start!r}; "
         "check base_url, or try again",

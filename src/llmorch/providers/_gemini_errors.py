@@ -81,7 +81,8 @@ def _special(
 ) -> ProviderError | None:
     details = [*_details(parsed)]
     said = shorten(complaint.text)
-    text = f"{origin.provider} at {origin.host} answered {status} for model {origin.model!r}: {said}"
+    asked = f" for model {origin.model!r}" if origin.model else ""
+    text = f"{origin.provider} at {origin.host} answered {status}{asked}: {said}"
     names: dict[str, Any] = {"provider": origin.provider, "model": origin.model, "status": status}
     if status == 400 and any(str(detail.get("reason")).startswith("API_KEY_") for detail in details):
         key = f"{origin.variable} or api_key=" if origin.variable else "api_key="
@@ -90,7 +91,9 @@ def _special(
         wait_s = retry_after(_with_wait(headers, parsed))
         is_spent = bool(_SPENT.search(complaint.text)) or any(_is_daily(detail) for detail in details)
         advice = (
-            "waiting does not soon mend that: check the account's plan" if is_spent else "wait, or lower concurrency="
+            "waiting does not soon mend that: check the account's plan"
+            if is_spent
+            else "wait, or give the orchestrator limits="
         )
         return RateLimited(f"{text}; {advice}", spend_limit=is_spent, retry_after=wait_s, **names)
     return None

@@ -66,7 +66,14 @@ def json_headers(*given: Mapping[str, str]) -> httpx.Headers:
     made = {"content-type": "application/json", "accept-encoding": "identity", "accept": "*/*", "user-agent": "llmorch"}
     for headers in given:
         made.update((name.lower(), value) for name, value in headers.items())
-    return httpx.Headers(made)
+    return _Quiet(made)
+
+
+class _Quiet(httpx.Headers):
+    """Headers whose repr shows nothing: httpx's masks `authorization` alone, and some keys go by other names."""
+
+    def __repr__(self) -> str:
+        return f"Headers({len(self)})"
 
 
 class Http:

@@ -7,18 +7,41 @@ the same session and carries the streams.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 import anyio
 import httpx
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp.transport import map_aiohttp_exceptions
 from multidict import CIMultiDict
 from yarl import URL
 
+from .. import _wake
 from ._http_body import Intake, encoding_of
 
-__all__ = ["Direct"]
+__all__ = ["Direct", "make_connections_honest"]
+
+
+class _Connection(ResponseHandler):
+    """aiohttp tells of a malformed body whoever waits for the next answer, and not who reads this one."""
+
+    def set_exception(self, exc: Any, *cause: BaseException) -> None:  # Any: an exception, or a class of them
+        super().set_exception(exc, *cause)
+        body = self._payload
+        if isinstance(exc, HttpProcessingError) and body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(httpx.RemoteProtocolError(exc.message))
+
+
+def make_connections_honest(connector: aiohttp.TCPConnector) -> None:
+    """Have its connections tell the reader of an answer when the answer is malformed; else a call hangs on it."""
+    loop: Any = _wake.token()  # Any: on asyncio it is the loop itself
+    factory = functools.partial(_Connection, loop=loop)
+    private: Any = connector  # Any: aiohttp has no public way to give one
+    private._factory = factory
 
 
 class Direct:

@@ -158,11 +158,13 @@ def _open_aiohttp(base_url: httpx.URL, *, connect_s: float, close_s: float) -> P
     import aiohttp
     import httpx_aiohttp
 
-    from ._http_direct import Direct
+    from ._http_direct import Direct, make_connections_honest
 
     tls = _tls_context(base_url)
+    connector = aiohttp.TCPConnector(limit=_connection_limit(), ssl=tls)
+    make_connections_honest(connector)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_connection_limit(), ssl=tls),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,

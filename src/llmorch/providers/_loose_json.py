@@ -30,10 +30,16 @@ def parse(data: bytes) -> Any:  # Any: whatever JSON a server sent
     Raises:
         ValueError: It is no JSON, or is nested more than 100 levels deep.
     """
+    problem = ""
+    value = None
     try:
         value = _loads(data)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        problem = "nested too deeply"
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise ValueError(problem)  # outside the handler: json's own error holds the whole text, which may echo a key
     if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
         raise ValueError("nested too deeply")
     return value

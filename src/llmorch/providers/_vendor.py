@@ -6,13 +6,15 @@ A provider is a `Vendor` with a `Wire`: the wire knows the vendor's format and n
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 from .. import _clock, _json
-from ..errors import BadAnswer, BadRequest, LLMOrchError, ProviderError
+from .._redact import redact
+from ..errors import AuthenticationFailed, BadAnswer, BadRequest, LLMOrchError, ProviderError
 from ..models.message import Message
 from ..models.secret import Secret
 from ..models.settings import Settings
@@ -20,7 +22,7 @@ from ..ports import CredentialSource, OnDelta
 from ..requests import Capabilities, ProviderRequest, ProviderResponse, ProviderStatus
 from ._allowance import allowance_in
 from ._classify import Origin, error_for
-from ._keys import Keys, KeySource, clean_base_url, register_headers
+from ._keys import Keys, KeySource, Quiet, clean_base_url, register_headers
 from ._loose_json import parse
 from ._sink import AnswerSink
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Home", "Sent", "Vendor", "Wire", "encoded"]
 
+_NO_MODEL = re.compile(
+    r"invalid model|unknown model|model[^.;]{0,80}(not found|does not exist|not exist)|model_not_found", re.IGNORECASE
+)
 _LIST_TIMEOUT_S = 10
 _PROBE_TIMEOUT_S = 30
 
@@ -87,6 +92,7 @@ class Home:
             that ends with it. Only these are sent a stored credential, unless the credential lists another.
         needs_key: Its own hosts refuse to answer without a key.
         probe: A model for the detailed connectivity test; empty: the first one listed.
+        vendor: What price lists call it; empty: as the provider's own name.
     """
 
     variable: str
@@ -94,14 +100,17 @@ class Home:
     hosts: tuple[str, ...] = ()
     needs_key: bool = True
     probe: str = ""
+    vendor: str = ""
 
     def owns(self, address: str) -> bool:
         """Whether the address is the vendor's own, over TLS."""
         parts = urlsplit(address)
         host = parts.hostname or ""
         known = (urlsplit(self.base_url).hostname or "", *self.hosts)
-        return parts.scheme == "https" and any(
-            host.endswith(name) if name.startswith(".") else host == name for name in known if name
+        return (
+            parts.scheme == "https"
+            and parts.port in (None, 443)
+            and any(host.endswith(name) if name.startswith(".") else host == name for name in known if name)
         )
 
 
@@ -156,7 +165,7 @@ class Vendor:
             is_vendor=self._is_own,
             is_needed=self._is_own and home.needs_key,
         )
-        self._own_headers = dict(headers or {})
+        self._own_headers = Quiet(headers or {})
         register_headers(self._own_headers)
         self._transport = transport
         self._http_made: Http | None = None
@@ -245,31 +254,39 @@ class Vendor:
                 provider=self._name,
                 status=reply.status,
             )
-        return sorted(names)
+        return sorted(redact(name) for name in names)
 
-    async def check(self, *, detailed: bool = False) -> ProviderStatus:
+    async def check(self, *, detailed: bool = False, model: str | None = None) -> ProviderStatus:
         """Whether the server answers and takes the key: one look at its models, which costs nothing.
 
         Args:
             detailed: Also ask a model for one token, which may cost a little, and tell of each address what it
                 answered.
+            model: The one to ask; unset: a small one of the vendor's, or the first one the server lists.
         """
+        self._http()  # loading the HTTP client is no part of the server's time
+        wanted = model or (self._home.probe if self._is_own else "")
         start = _clock.monotonic()
         try:
             names = await self.models()
         except LLMOrchError as error:
             took = _clock.monotonic() - start
-            line = f"GET {self._wire.models_path}: {error.message}" if detailed else error.message
+            if not detailed:
+                return ProviderStatus(False, latency=took, detail=error.message)
+            line = f"GET {self._wire.models_path}: {error.message}"
+            if wanted and isinstance(error, BadRequest):  # many gateways answer calls and list nothing
+                return await self._probed(wanted, line)
             return ProviderStatus(False, latency=took, detail=line)
         took = _clock.monotonic() - start
-        model = self._home.probe if self._is_own and self._home.probe else (names[0] if names else None)
         if not detailed:
             return ProviderStatus(True, model=names[0] if len(names) == 1 else None, latency=took)
         some = f": {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
-        listed = f"GET {self._wire.models_path}: {len(names)} models{some} ({took:.2f} s)"
-        if model is None:
+        count = f"{len(names)} model{'' if len(names) == 1 else 's'}"
+        listed = f"GET {self._wire.models_path}: {count}{some} ({took:.2f} s)"
+        wanted = wanted or (names[0] if names else "")
+        if not wanted:
             return ProviderStatus(True, latency=took, detail=f"{listed}\nno model to ask")
-        return await self._probed(model, listed)
+        return await self._probed(wanted, listed)
 
     async def _probed(self, model: str, listed: str) -> ProviderStatus:
         """One small answer of the model, as the last line of the detailed test."""
@@ -319,9 +336,25 @@ class Vendor:
         if reply.status == 200:
             return reply.body
         error = error_for(origin, status=reply.status, headers=reply.headers, body=reply.body)
-        if reply.status == 404 and isinstance(error, BadRequest) and origin.model:
+        if isinstance(error, AuthenticationFailed) and self._made is not None and not self._made.key.reveal():
+            error = self._keyless(error)
+        elif origin.model and isinstance(error, BadRequest) and _is_about_the_model(error):
             error = await self._not_found(error, origin)
         raise error
+
+    def _keyless(self, error: AuthenticationFailed) -> AuthenticationFailed:
+        """The error of a server that wants a key and got none."""
+        stored = f"; {self._home.variable} goes to the vendor's own host only" if self._home.variable else ""
+        return AuthenticationFailed(
+            f"{error.message.partition('; check the key')[0]}; no key was sent: give it with api_key={stored}",
+            provider=error.provider,
+            model=error.model,
+            status=error.status,
+        )
+
+    def priced_as(self, model: str) -> str | None:
+        """The id under which price lists know the model, such as `openai:gpt-5`; None: the one it is called by."""
+        return f"{self._home.vendor}:{model}" if self._home.vendor and self._is_own else None
 
     async def _not_found(self, error: ProviderError, origin: Origin) -> ProviderError:
         """The error for a model the server does not have, with the names that are like it."""
@@ -336,8 +369,12 @@ class Vendor:
             f"{error.message}; models it offers with a similar name: {names}",
             provider=error.provider,
             model=error.model,
-            status=404,
+            status=error.status,
         )
+
+
+def _is_about_the_model(error: BadRequest) -> bool:
+    return error.status == 404 or (error.status == 400 and _NO_MODEL.search(error.message) is not None)
 
 
 def _with_allowance(answer: ProviderResponse, reply: Reply) -> ProviderResponse:

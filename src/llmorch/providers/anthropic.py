@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Anthropic"]
 
-_HOME: Final = Home("ANTHROPIC_API_KEY", "https://api.anthropic.com", probe="claude-haiku-5-5")
+_HOME: Final = Home("ANTHROPIC_API_KEY", "https://api.anthropic.com", probe="claude-haiku-5-5", vendor="anthropic")
 
 
 class Anthropic(Vendor):

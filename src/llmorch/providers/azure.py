@@ -96,6 +96,11 @@ class Azure(Vendor):
         held = self._deployments.get(model)
         return Capabilities(images=True) if held is None else capabilities_of(held)
 
+    def priced_as(self, model: str) -> str | None:
+        """The model the deployment holds, where `deployments` says so."""
+        held = self._deployments.get(model)
+        return None if held is None else f"azure:{held}"
+
     async def models(self) -> list[str]:
         """The base models the resource may deploy, sorted; its deployments cannot be listed with a key.
 
@@ -104,14 +109,15 @@ class Azure(Vendor):
         """
         return await super().models()
 
-    async def check(self, *, detailed: bool = False) -> ProviderStatus:
+    async def check(self, *, detailed: bool = False, model: str | None = None) -> ProviderStatus:
         """Whether the resource answers and takes the key.
 
         Args:
-            detailed: Also ask the first of `deployments` for one token.
+            detailed: Also ask a deployment for one token.
+            model: The deployment to ask; unset: the first of `deployments`.
         """
-        if not detailed or self._deployments:
-            return await super().check(detailed=detailed)
+        if not detailed or model or self._deployments:
+            return await super().check(detailed=detailed, model=model)
         status = await super().check()
         listed = f"GET {self._wire.models_path}: {status.detail or 'base models listed'}"
         return replace(status, detail=f"{listed}\nno deployment to ask: name one with deployments=")

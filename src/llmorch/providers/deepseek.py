@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeepSeek"]
 
-_HOME: Final = Home("DEEPSEEK_API_KEY", "https://api.deepseek.com", probe="deepseek-flash")
+_HOME: Final = Home("DEEPSEEK_API_KEY", "https://api.deepseek.com", probe="deepseek-flash", vendor="deepseek")
 _SEED: Final = frozenset({"seed"})
 _WHILE_THINKING: Final = _SEED | {"temperature", "presence_penalty", "frequency_penalty"}
 _NO_SCHEMA: Final = Capabilities(json_schema=False, schema_with_tools=False)

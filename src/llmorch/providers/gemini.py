@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Gemini"]
 
-_HOME: Final = Home("GEMINI_API_KEY", "https://generativelanguage.googleapis.com", probe="gemini-3.1-flash-lite")
+_HOME: Final = Home(
+    "GEMINI_API_KEY", "https://generativelanguage.googleapis.com", probe="gemini-3.1-flash-lite", vendor="gemini"
+)
 _OTHER_VARIABLE: Final = "GOOGLE_API_KEY"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -71,7 +71,7 @@ class InstanceStatus:
 class _Instance:
     base_url: str
     path: str
-    key: KeySource | None
+    key: KeySource | None = field(repr=False)
     is_given: bool
     status: InstanceStatus
     provider: Vendor | None = None

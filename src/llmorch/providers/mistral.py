@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mistral"]
 
-_HOME: Final = Home("MISTRAL_API_KEY", "https://api.mistral.ai/v1", probe="mistral-small-latest")
+_HOME: Final = Home("MISTRAL_API_KEY", "https://api.mistral.ai/v1", probe="mistral-small-latest", vendor="mistral")
 _ID: Final = re.compile(r"[A-Za-z0-9]{9}")
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

@@ -79,6 +79,8 @@ class Ollama(Vendor):
         base_url: What stands before `/api/chat`. Unset: `http://localhost:11434`.
         name: The part of a model id before the colon.
         headers: Sent with every request.
+        capabilities: What its models can do, where that is known better: `Capabilities(tools=False)` has the tools
+            told in words to a model that cannot be offered any.
         transport: Used instead of the pooled connections.
         options: Model options of every request, such as `num_ctx` (tokens) or `num_gpu` (layers). Settings of a call
             override them, and `options` in its `extra` override both, each by name. `extra` takes `keep_alive` and
@@ -103,9 +105,11 @@ class Ollama(Vendor):
         base_url: str | None = None,
         name: str = "ollama",
         headers: Mapping[str, str] | None = None,
+        capabilities: Capabilities | None = None,
         transport: Transport | None = None,
         options: Mapping[str, Data] | None = None,
     ) -> None:
+        self._capabilities = capabilities
         try:
             chosen: dict[str, Any] = _json.loads(_json.dumps(dict(options or {})))
         except (TypeError, ValueError) as error:
@@ -126,6 +130,8 @@ class Ollama(Vendor):
 
     def capabilities(self, model: str) -> Capabilities:
         """What the model can do, as far as it is known; a schema keeps every model from calling tools."""
+        if self._capabilities is not None:
+            return self._capabilities
         return Capabilities(
             tools=takes_tools(model),
             images=True,

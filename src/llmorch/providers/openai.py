@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAI"]
 
-_HOME: Final = Home("OPENAI_API_KEY", "https://api.openai.com/v1", probe="gpt-4.1-nano")
+_HOME: Final = Home("OPENAI_API_KEY", "https://api.openai.com/v1", probe="gpt-4.1-nano", vendor="openai")
 _OWN: Final = ChatDialect(names={"max_tokens": "max_completion_tokens"}, strict_tools=True, call_id=short_id)
 _COMPATIBLE: Final = ChatDialect()
 
@@ -39,6 +39,9 @@ class OpenAI(Vendor):
         base_url: What stands before `/chat/completions`, such as `http://localhost:8000/v1`.
         name: The part of a model id before the colon.
         headers: Sent with every request.
+        capabilities: What the models of another server can do. Unset, they are taken to do everything; a server that
+            takes no JSON schemas or no tools is told of them in words with
+            `Capabilities(json_schema=False, tools=False)`.
         transport: Used instead of the pooled connections.
 
     Raises:
@@ -59,8 +62,10 @@ class OpenAI(Vendor):
         base_url: str | None = None,
         name: str = "openai",
         headers: Mapping[str, str] | None = None,
+        capabilities: Capabilities | None = None,
         transport: Transport | None = None,
     ) -> None:
+        self._capabilities = capabilities
         is_own = base_url is None or _HOME.owns(base_url)
         super().__init__(
             ChatWire(_OWN if is_own else _COMPATIBLE),
@@ -73,5 +78,7 @@ class OpenAI(Vendor):
         )
 
     def capabilities(self, model: str) -> Capabilities:
-        """What the model takes; of another host's models nothing is known, and nothing is claimed."""
+        """What the model takes: as given, else as listed for OpenAI's own; other hosts are taken to do everything."""
+        if self._capabilities is not None:
+            return self._capabilities
         return capabilities_of(model) if self._is_own else Capabilities(images=True)

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenRouter"]
 
-_HOME: Final = Home("OPENROUTER_API_KEY", "https://openrouter.ai/api/v1", probe="openai/gpt-4.1-nano")
+_HOME: Final = Home(
+    "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1", probe="openai/gpt-4.1-nano", vendor="openrouter"
+)
 _KEY_PATH: Final = "/key"
 _CHECK_TIMEOUT_S: Final = 10
 
@@ -87,11 +89,12 @@ class OpenRouter(Vendor):
         vendor, _, own = model.partition("/")
         return capabilities_of(own) if vendor == "openai" else Capabilities(images=True)
 
-    async def check(self, *, detailed: bool = False) -> ProviderStatus:
+    async def check(self, *, detailed: bool = False, model: str | None = None) -> ProviderStatus:
         """Whether OpenRouter answers and takes the key; its list of models, which is open to all, would not tell.
 
         Args:
             detailed: Also ask a model for one token, which may cost a little.
+            model: The one to ask; unset: a small one.
         """
         start = _clock.monotonic()
         origin = self._origin("")
@@ -101,7 +104,7 @@ class OpenRouter(Vendor):
         except LLMOrchError as error:
             line = f"GET {_KEY_PATH}: {error.message}" if detailed else error.message
             return ProviderStatus(False, latency=_clock.monotonic() - start, detail=line)
-        return await super().check(detailed=detailed)
+        return await super().check(detailed=detailed, model=model)
 
     async def _checked(self, reply: Reply, origin: Origin) -> bytes:
         error = error_in_own_words(reply, origin, _complaint)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["XAI"]
 
-_HOME: Final = Home("XAI_API_KEY", "https://api.x.ai/v1", probe="grok-4.3")
+_HOME: Final = Home("XAI_API_KEY", "https://api.x.ai/v1", probe="grok-4.3", vendor="xai")
 _NOT_WHILE_REASONING: Final = frozenset({"presence_penalty", "frequency_penalty", "stop"})
 _BAD_KEY: Final = re.compile(r"(incorrect|invalid) api key", re.IGNORECASE)
 

@@ -90,7 +90,7 @@ def asked(method: str, path: str, body: bytes) -> Asked:
         return Asked("other")
     given = loaded(body)
     tools = {
-        str(function["name"]): next((fields(function[name]) for name in _ARGUMENTS if name in function), {})
+        str(function["name"]): fields(next((function[name] for name in _ARGUMENTS if name in function), None))
         for tool in entries(given.get("tools"))
         for function in entries(tool.get("functionDeclarations"))
         if "name" in function

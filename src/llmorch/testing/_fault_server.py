@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 __all__ = ["HANG", "KEEP", "RESET", "Drip", "FaultServer", "Request", "Step", "answer"]
 
@@ -99,7 +99,7 @@ class FaultServer:
         """How many connections were opened so far."""
         return self._log.connections
 
-    def __enter__(self) -> FaultServer:
+    def __enter__(self) -> Self:
         self._start(self._accept, self._listeners[0])
         return self
 

@@ -112,6 +112,7 @@ class _Answering(asyncio.Protocol):
 
     def __init__(self, plan: _Plan) -> None:
         self._plan = plan
+        self._name = plan.dialect
         self._dialect = DIALECTS[plan.dialect]
         self._marks = _MARKS[plan.dialect]
         self._buffer = b""
@@ -149,22 +150,23 @@ class _Answering(asyncio.Protocol):
     def _reply(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"GET "):
             self._write(self._plan.models)
-        elif any(mark in body for mark in self._marks):
-            self._reply_made(head, body)
-        elif self._is_streamed(head, body):
+            return
+        for mark in self._marks:
+            if mark in body:
+                self._reply_made(head, body)
+                return
+        if self._is_streamed(head, body):
             self._write_all(self._plan.streamed)
         else:
             self._write(self._plan.whole)
 
     def _is_streamed(self, head: bytes, body: bytes) -> bool:
         """What `Dialect.asked` says too, without parsing the body."""
-        match self._plan.dialect:
-            case "gemini":
-                return b":streamGenerateContent" in head
-            case "ollama":
-                return b'"stream":false' not in body and b'"stream": false' not in body
-            case _:
-                return b'"stream":true' in body or b'"stream": true' in body
+        if self._name == "gemini":
+            return b":streamGenerateContent" in head
+        if self._name == "ollama":
+            return b'"stream":false' not in body and b'"stream": false' not in body
+        return b'"stream":true' in body or b'"stream": true' in body
 
     def _reply_made(self, head: bytes, body: bytes) -> None:
         """Answer what asks for more than text."""

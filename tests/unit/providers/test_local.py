@@ -236,7 +236,7 @@ async def test_servers_that_do_not_answer_say_why() -> None:
     assert found["silent"].kind == "ollama"
     assert "connect" in found["nobody"].detail
     assert "not with a list of models at /api/v1/model, /api/tags and /v1/models" in found["other"].detail
-    assert "check the key" in found["shut"].detail
+    assert "no key was sent: give it with api_key=" in found["shut"].detail
     assert found["shut"].kind is None
 
 

@@ -77,8 +77,8 @@ def body_with(name: str, *, stream: bool, tools: bool = False, results: bool = F
 
 
 def test_the_pieces_of_a_stream_add_up_to_its_text(dialect: Dialect) -> None:
-    events = events_of(dialect.stream(Said("Gr\u00fc\u00dfe an alle")))
-    assert "".join(text_in(dialect.name, event) for event in events) == "Gr\u00fc\u00dfe an alle"
+    events = events_of(dialect.stream(Said("Gr\u00fc\u00dfe an dich")))
+    assert "".join(text_in(dialect.name, event) for event in events) == "Gr\u00fc\u00dfe an dich"
 
 
 def test_without_an_end_no_event_ends_a_stream(dialect: Dialect) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from ...errors import OutputInvalid, StepError, ToolError
+from ...errors import OutputInvalid, StepError, ToolError, ValueRefused
 from ...events import ToolFinished, ToolStarted, Warned
 from ...models.context import RunContext
 from ...models.failure import Failure, failure_of
@@ -97,17 +97,21 @@ class ToolUser:
         except (ToolMistake, ToolError) as mistake:
             text = str(mistake).encode("utf-8", "replace").decode() or "the tool failed"
             error = failure_of(mistake if isinstance(mistake, ToolError) else ToolError(text), step=path)
+        except ValueRefused as refused:
+            raise self._failed(number, call, refused, f"{refused.message}; return text or data") from refused
         except Exception as raised:  # whatever a tool raises but a ToolError is the step's failure
-            failure = StepError(
-                f"Step {path!r}: tool {call.name!r} raised {type(raised).__name__}: {raised}; raise ToolError to tell "
-                "the model instead",
-                step=path,
-            )
-            failure.__cause__ = raised
-            self._journal.append(ToolFinished(path, number, call.id, call.name, error=failure_of(failure, step=path)))
-            raise failure from raised
+            what = f"tool {call.name!r} raised {type(raised).__name__}: {raised}; raise ToolError to tell the model instead"
+            raise self._failed(number, call, raised, what) from raised
         self._journal.append(ToolFinished(path, number, call.id, call.name, text, error))
         return text
+
+    def _failed(self, number: int, call: ToolCall, cause: Exception, what: str) -> StepError:
+        """The step's failure, noted as the tool's end."""
+        path = self._state.path
+        failure = StepError(f"Step {path!r}: {what}", step=path)
+        failure.__cause__ = cause
+        self._journal.append(ToolFinished(path, number, call.id, call.name, error=failure_of(failure, step=path)))
+        return failure
 
     async def _ran(self, call: ToolCall) -> Any:  # Any: whatever the tool returns
         tool = self._tools.get(call.name)

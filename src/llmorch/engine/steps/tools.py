@@ -100,7 +100,8 @@ class ToolUser:
         except ValueRefused as refused:
             raise self._failed(number, call, refused, f"{refused.message}; return text or data") from refused
         except Exception as raised:  # whatever a tool raises but a ToolError is the step's failure
-            what = f"tool {call.name!r} raised {type(raised).__name__}: {raised}; raise ToolError to tell the model instead"
+            said = f"{type(raised).__name__}: {raised}"
+            what = f"tool {call.name!r} raised {said}; raise ToolError to tell the model instead"
             raise self._failed(number, call, raised, what) from raised
         self._journal.append(ToolFinished(path, number, call.id, call.name, text, error))
         return text

@@ -127,8 +127,9 @@ class Orchestrator(RunReader):
             WorkflowInvalid: The workflow cannot run; nothing was sent.
             InputInvalid: The inputs do not fit; nothing was sent.
         """
-        options = RunOptions(budget, timeout, tags, metadata)
-        live = await self._launcher.begin(action, values, inputs=inputs, options=options)
+        live = await self._launcher.begin(
+            action, values, inputs=inputs, options=RunOptions(budget, timeout, tags, metadata)
+        )
         try:
             await live.drive()
         finally:
@@ -175,8 +176,9 @@ class Orchestrator(RunReader):
         **inputs: Any,
     ) -> RunHandle[T]:
         """Start a run in the background; takes what `run` takes."""
-        options = RunOptions(budget, timeout, tags, metadata)
-        live = await self._launcher.begin(action, values, inputs=inputs, options=options)
+        live = await self._launcher.begin(
+            action, values, inputs=inputs, options=RunOptions(budget, timeout, tags, metadata)
+        )
         _wake.spawn(self._carry_out, live)
         return RunHandle(live.state.run_id, self._queries)
 

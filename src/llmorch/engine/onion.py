@@ -60,7 +60,7 @@ class CallPath:
         self.conductor = conductor
         self._sender = Sender(payload, state, journal=journal, services=services, conductor=conductor)
         self._memory = Memory.of(payload, state.path, services=services, run=journal.state)
-        self._turns: list[Turn] = turns_of(state) if state.calls else []
+        self._turns: Sequence[Turn] = turns_of(state) if state.calls else ()
 
     async def carry(self, messages: Sequence[Message]) -> None:
         """Ask until there is an answer that satisfies the payload, and record it.
@@ -178,7 +178,8 @@ class CallPath:
         was_cut = response.finish_reason == "length"
         results = await user.results(number, response.tool_calls, was_cut=was_cut)
         named = (model.provider, model.model)
-        self._turns.append(Turn(named, response.text, response.tool_calls, results, replay_of(response.raw)))
+        turn = Turn(named, response.text, response.tool_calls, results, replay_of(response.raw))
+        self._turns = (*self._turns, turn)
 
     def _repair(self, error: OutputInvalid, response: ProviderResponse, *, resolved: ResolvedModel, left: int) -> None:
         """Have an answer that does not fit sent back, or raise when that does not help or was done often enough."""
@@ -186,7 +187,7 @@ class CallPath:
             raise error
         if not left:
             raise self._given_up(error, resolved) from None
-        self._turns.append(Turn((resolved.provider, resolved.model), response.text))
+        self._turns = (*self._turns, Turn((resolved.provider, resolved.model), response.text))
 
     def _given_up(self, error: OutputInvalid, resolved: ResolvedModel) -> OutputInvalid:
         tries = self.payload.output_retries + 1
@@ -219,7 +220,8 @@ class CallPath:
     def _attempt(self, model: ResolvedModel) -> Send:
         """One try, through the policies that apply, inside out."""
         services = self.services
-        send: Send = partial(self._sender.send, model=model, provider=services.models.provider(model.provider))
+        self._sender.aim(model)
+        send: Send = self._sender.send
         if services.limits is not None:
             limiters = services.limits.of(model.provider, model.id)
             if limiters:

@@ -37,7 +37,9 @@ class Sender:
     The end of the last call is pending until it is recorded: alone, or together with the step's success.
     """
 
-    __slots__ = ("_payload", "_pending", "_response", "conductor", "journal", "services", "state")
+    __slots__ = (
+        "_model", "_payload", "_pending", "_provider", "_response", "conductor", "journal", "services", "state",
+    )  # fmt: skip
 
     def __init__(
         self, payload: Payload[Any], state: StepState, *, journal: Journal, services: Services, conductor: Conductor
@@ -49,8 +51,15 @@ class Sender:
         self.conductor = conductor
         self._pending: CallFinished | None = None
         self._response: ProviderResponse | None = None
+        self._model: ResolvedModel
+        self._provider: Provider
 
-    async def send(self, request: ProviderRequest, model: ResolvedModel, provider: Provider) -> ProviderResponse:
+    def aim(self, model: ResolvedModel) -> None:
+        """Send to this model from now on."""
+        self._model = model
+        self._provider = self.services.models.provider(model.provider)
+
+    async def send(self, request: ProviderRequest) -> ProviderResponse:
         """Reserve, record the start, send, and note the end.
 
         Raises:
@@ -58,6 +67,7 @@ class Sender:
             LLMOrchError: What the provider raised.
         """
         self.record()
+        model, provider = self._model, self._provider
         reserved: Reservation | None = None
         ledger = self.journal.state.ledger
         if ledger is not None:

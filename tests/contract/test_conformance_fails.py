@@ -28,6 +28,7 @@ from llmorch.errors import (
 from llmorch.models.usage import Usage
 from llmorch.ports import OnDelta, Secret, ToolCall
 from llmorch.requests import Capabilities, ProviderRequest, ProviderResponse, ProviderStatus
+from llmorch.testing import ScriptedProvider
 from llmorch.testing.conformance import ConformanceFailed, check_provider
 
 SECRET = "canary-5e1f00d"
@@ -557,3 +558,9 @@ def test_a_call_that_ignores_its_timeout_is_found() -> None:
         check_provider(NeverTimesOut, at=NeverTimesOut, backends=ON_ASYNCIO, limit_s=0.5)
     assert caught.value.report is not None
     assert caught.value.report.broken == ("silent-server",)
+
+
+@pytest.mark.anyio
+async def test_the_report_can_be_awaited_in_an_async_test() -> None:
+    report = await check_provider(lambda: ScriptedProvider({"*": '{"answer": "yes"}'}), model="m", backends=["asyncio"])
+    assert not report.broken

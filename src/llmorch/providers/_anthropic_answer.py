@@ -9,12 +9,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..errors import BadAnswer, ContentRefused, StreamTruncated
+from ..errors import ContentRefused
 from ..models.message import ToolCall
 from ..models.usage import Usage
 from ..requests import ProviderResponse
+from ._answers import bad_answer, refused, truncated
 from ._anthropic_request import REPLAY
-from ._classify import Origin, classified, complaint_in, shorten
+from ._classify import Origin, classified, complaint_in
 from ._loose_json import is_list, is_object, mended, parse, usage_of, written
 from ._sink import Progress
 from ._sse import EventSplitter, LineTooLong
@@ -76,7 +77,7 @@ def read_answer(body: bytes, origin: Origin) -> ProviderResponse:
     try:
         parsed = parse(body)
     except ValueError as error:
-        raise _bad_answer(origin, f"no JSON ({error})", body) from None
+        raise bad_answer(origin, f"no JSON ({error})", body) from None
     content = parsed.get("content") if is_object(parsed) else None
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
@@ -84,7 +85,7 @@ def read_answer(body: bytes, origin: Origin) -> ProviderResponse:
         complaint = complaint_in(parsed)
         if complaint is not None:
             raise classified(origin, complaint)
-        raise _bad_answer(origin, "JSON that is no message", body)
+        raise bad_answer(origin, "JSON that is no message", body)
     blocks = [_Block(block) for block in content if is_object(block)]
     text = "".join(block.text for block in blocks if block.kind == "text")
     return _response(origin, blocks, text=text, about=parsed, final=parsed, usage=parsed.get("usage"))
@@ -139,14 +140,7 @@ def _call(block: _Block, index: int) -> ToolCall | None:
 def _refused(origin: Origin, text: str, details: Any) -> ContentRefused:  # Any: whatever JSON a server sent
     explained = details.get("explanation") or details.get("category") if is_object(details) else None
     why = explained if isinstance(explained, str) else text
-    return ContentRefused(
-        f"{origin.provider} model {origin.model!r} declined to answer: {shorten(why) or 'no explanation'}; change the "
-        "prompt or add a fallback",
-        text=text or mended(why),
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
-    )
+    return refused(origin, why, text=text or mended(why))
 
 
 def _usage(given: Any) -> Usage | None:  # Any: whatever JSON a server sent
@@ -196,17 +190,6 @@ def _loaded(text: str) -> Any:  # Any: as above
         return {}
 
 
-def _bad_answer(origin: Origin, what: str, body: bytes) -> BadAnswer:
-    start = shorten(body[:4000].decode("utf-8", "replace"), 200)
-    return BadAnswer(
-        f"{origin.provider} at {origin.host} answered with {what} for model {origin.model!r}, beginning {start!r}; "
-        "check base_url",
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
-    )
-
-
 class StreamReader:
     """Takes the bytes of a streamed message and puts the answer together.
 
@@ -241,7 +224,7 @@ class StreamReader:
         try:
             return self._take(self._splitter.feed(chunk))
         except LineTooLong as error:
-            raise _bad_answer(self._origin, f"a stream in which {error}", b"") from None
+            raise bad_answer(self._origin, f"a stream in which {error}", b"") from None
 
     def _take(self, events: list[bytes]) -> Progress:
         start = len(self._text)
@@ -269,7 +252,7 @@ class StreamReader:
         try:
             parsed = parse(event)
         except ValueError as error:
-            raise self._truncated(f"holds an event that is no JSON ({error})") from None
+            raise truncated(self._origin, f"holds an event that is no JSON ({error})") from None
         if not is_object(parsed):
             return False
         kind = parsed.get("type")
@@ -342,15 +325,6 @@ class StreamReader:
         if is_object(usage):
             self._usage.update((name, item) for name, item in usage.items() if item is not None)
 
-    def _truncated(self, what: str) -> StreamTruncated:
-        return StreamTruncated(
-            f"the stream of {self._origin.provider} at {self._origin.host} for model {self._origin.model!r} {what}; "
-            "try again",
-            provider=self._origin.provider,
-            model=self._origin.model,
-            status=200,
-        )
-
     def response(self) -> ProviderResponse:
         """The whole answer, once the stream has ended.
 
@@ -361,7 +335,7 @@ class StreamReader:
         if not self._is_over:
             self._take(self._splitter.end())
         if not self._is_over:
-            raise self._truncated("ended before the answer did")
+            raise truncated(self._origin, "ended before the answer did")
         if self._half:
             self._on_delta(mended(self._half))
             self._half = ""

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import _json
-from ..errors import BadAnswer, ContentRefused
 from ..models.message import ToolCall
 from ..models.usage import Usage
 from ..requests import ProviderResponse
+from ._answers import bad_answer, refused
 from ._chat_dialect import ChatDialect
 from ._chat_errors import BROKEN, broken_off
 from ._chat_schema import WRAPPED
 from ._chat_thinking import Thinking, as_data, has_thinking
-from ._classify import Origin, classified, shorten
+from ._classify import Origin, classified
 from ._loose_json import is_list, is_object, mended, parse, written
 
-__all__ = ["PLAIN", "Found", "arguments_in", "bad_answer", "first_choice", "list_in", "read_answer", "text_in"]
+__all__ = ["PLAIN", "Found", "arguments_in", "first_choice", "list_in", "read_answer", "text_in"]
 
 PLAIN = ChatDialect()
 """What is taken for granted of a server that is only known to speak chat completions."""
@@ -107,7 +107,7 @@ class Found:
         """
         text = mended(self.text)
         if self.refusal or self.reason == "content_filter":
-            raise _refused(origin, mended(self.refusal) or text)
+            raise refused(origin, mended(self.refusal) or text)
         told = _REASONS.get(self.reason, "other") if isinstance(self.reason, str) else "other"
         model = self.about.get("model")
         calls = _made(self.calls) if self.calls else ()
@@ -134,17 +134,6 @@ class Found:
         return raw
 
 
-def _refused(origin: Origin, said: str) -> ContentRefused:
-    return ContentRefused(
-        f"{origin.provider} model {origin.model!r} declined to answer: {shorten(said) or 'no explanation'}; change "
-        "the prompt or add a fallback",
-        text=said,
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
-    )
-
-
 def _unwrapped(text: str) -> str:
     """The value inside the object that stood around it; any other text stays for the output check to judge."""
     try:
@@ -166,18 +155,6 @@ def _made(given: Iterable[tuple[str, str, str]]) -> tuple[ToolCall, ...]:
                 own += "_"
             made[own] = ToolCall(own, mended(name), mended(arguments))
     return tuple(made.values())
-
-
-def bad_answer(origin: Origin, what: str, body: bytes) -> BadAnswer:
-    """The error for what is not the vendor's format."""
-    start = shorten(body[:4000].decode("utf-8", "replace"), 200)
-    return BadAnswer(
-        f"{origin.provider} at {origin.host} answered with {what} for model {origin.model!r}, beginning {start!r}; "
-        "check base_url",
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
-    )
 
 
 def list_in(given: Any) -> list[Any]:  # Any: whatever JSON a server sent

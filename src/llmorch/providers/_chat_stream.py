@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import StreamTruncated
 from ..requests import ProviderResponse
-from ._chat_answer import PLAIN, Found, arguments_in, bad_answer, first_choice, list_in, text_in
+from ._answers import bad_answer, truncated
+from ._chat_answer import PLAIN, Found, arguments_in, first_choice, list_in, text_in
 from ._chat_dialect import ChatDialect
 from ._chat_errors import BROKEN, broken_off
 from ._chat_thinking import Thinking, has_thinking
@@ -142,7 +142,7 @@ class StreamReader:
         except ValueError as error:
             if self._reason is not None:
                 return False  # the answer is complete: nothing after its end counts
-            raise self._truncated(f"holds an event that is no JSON ({error})") from None
+            raise truncated(self._origin, f"holds an event that is no JSON ({error})") from None
         if not is_object(parsed):
             return False
         usage = parsed.get("usage")
@@ -198,15 +198,6 @@ class StreamReader:
                 self._calls.take(call, position)
         return any(value for name, value in delta.items() if name != "role")
 
-    def _truncated(self, what: str) -> StreamTruncated:
-        return StreamTruncated(
-            f"the stream of {self._origin.provider} at {self._origin.host} for model {self._origin.model!r} {what}; "
-            "try again",
-            provider=self._origin.provider,
-            model=self._origin.model,
-            status=200,
-        )
-
     def response(self) -> ProviderResponse:
         """The whole answer, once the stream has ended.
 
@@ -216,7 +207,7 @@ class StreamReader:
         """
         self._take(self._splitter.end())
         if self._reason is None and not self._is_over:
-            raise self._truncated("ended before the answer did")
+            raise truncated(self._origin, "ended before the answer did")
         if self._half:
             self._on_delta(mended(self._half))
         found = Found(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import BadAnswer, StreamTruncated
 from ..requests import ProviderResponse
-from ._classify import Origin, shorten
+from ._answers import bad_answer, truncated
+from ._classify import Origin
 from ._gemini_collect import Collected
 from ._gemini_errors import error_in, unwrapped
 from ._loose_json import is_list, is_object, mended, parse
@@ -21,6 +21,8 @@ from ._sse import EventSplitter, LineTooLong
 __all__ = ["StreamReader", "read_answer"]
 
 _MAX_TAIL = 16 * 1024
+
+_ADVICE = "check base_url, or try again"
 
 
 def read_answer(body: bytes, origin: Origin) -> ProviderResponse:
@@ -36,13 +38,13 @@ def read_answer(body: bytes, origin: Origin) -> ProviderResponse:
     try:
         parsed = parse(body)
     except ValueError as error:
-        raise _bad_answer(origin, f"no JSON ({error})", body) from None
+        raise bad_answer(origin, f"no JSON ({error})", body, advice=_ADVICE) from None
     collected = Collected(origin)
     for chunk in parsed if is_list(parsed) else [parsed]:
         if is_object(chunk):
             _take(collected, chunk, origin)
     if not collected.has_begun:
-        raise _bad_answer(origin, "JSON that holds no candidate", body)
+        raise bad_answer(origin, "JSON that holds no candidate", body, advice=_ADVICE)
     return collected.answer()
 
 
@@ -53,17 +55,6 @@ def _take(collected: Collected, chunk: dict[str, Any], origin: Origin) -> bool:
         if error is not None:
             raise error
     return collected.take(chunk)
-
-
-def _bad_answer(origin: Origin, what: str, body: bytes) -> BadAnswer:
-    start = shorten(body[:4000].decode("utf-8", "replace"), 200)
-    return BadAnswer(
-        f"{origin.provider} at {origin.host} answered with {what} for model {origin.model!r}, beginning {start!r}; "
-        "check base_url, or try again",
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
-    )
 
 
 class StreamReader:
@@ -95,7 +86,7 @@ class StreamReader:
         except LineTooLong as error:
             if self._collected.is_complete:
                 return Progress.OVER
-            raise _bad_answer(self._origin, f"a stream in which {error}", b"") from None
+            raise bad_answer(self._origin, f"a stream in which {error}", b"", advice=_ADVICE) from None
 
     def _progress(self, events: list[bytes]) -> Progress:
         collected = self._collected
@@ -122,22 +113,13 @@ class StreamReader:
         except ValueError as error:
             if self._collected.is_complete or event == b"[DONE]":
                 return False
-            raise self._truncated(f"holds an event that is no JSON ({error})") from None
+            raise truncated(self._origin, f"holds an event that is no JSON ({error})") from None
         parsed = unwrapped(parsed)
         if not is_object(parsed):
             return False
         if self._collected.is_complete:
             return self._collected.take(parsed)
         return _take(self._collected, parsed, self._origin)
-
-    def _truncated(self, what: str) -> StreamTruncated:
-        return StreamTruncated(
-            f"the stream of {self._origin.provider} at {self._origin.host} for model {self._origin.model!r} {what}; "
-            "try again",
-            provider=self._origin.provider,
-            model=self._origin.model,
-            status=200,
-        )
 
     def response(self) -> ProviderResponse:
         """The whole answer, once the stream has ended.
@@ -150,7 +132,7 @@ class StreamReader:
         self._progress(self._splitter.end())
         if not self._collected.is_complete:
             error = self._bare_error()
-            raise error if error is not None else self._truncated("ended before the answer did")
+            raise error if error is not None else truncated(self._origin, "ended before the answer did")
         if self._half:
             self._on_delta(mended(self._half))
             self._half = ""

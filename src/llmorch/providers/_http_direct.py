@@ -29,8 +29,8 @@ __all__ = ["Direct", "make_connections_honest"]
 class _Connection(ResponseHandler):
     """aiohttp tells of a malformed body whoever waits for the next answer, and not who reads this one."""
 
-    def set_exception(self, exc: Any, *cause: BaseException) -> None:  # Any: an exception, or a class of them
-        super().set_exception(exc, *cause)
+    def set_exception(self, exc: Any, exc_cause: Any = None) -> None:  # Any: exceptions, or classes of them
+        super().set_exception(exc, *(() if exc_cause is None else (exc_cause,)))
         body = self._payload
         if isinstance(exc, HttpProcessingError) and body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(httpx.RemoteProtocolError(exc.message))

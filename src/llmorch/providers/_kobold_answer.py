@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..errors import BadAnswer, StreamTruncated
 from ..requests import ProviderResponse
-from ._classify import Complaint, Origin, classified, complaint_in, shorten
+from ._answers import bad_answer, truncated
+from ._classify import Complaint, Origin, classified, complaint_in
 from ._deltas import Deltas
 from ._loose_json import is_list, is_object, mended, parse, usage_of
 from ._sink import Progress
@@ -33,14 +33,14 @@ def read_answer(body: bytes, origin: Origin, *, stop: Iterable[str]) -> Provider
     try:
         parsed = parse(body)
     except ValueError as error:
-        raise _bad_answer(origin, f"no JSON ({error})", body) from None
+        raise bad_answer(origin, f"no JSON ({error})", body) from None
     results = parsed.get("results") if is_object(parsed) else None
     first = results[0] if is_list(results) and results else None
     if not is_object(first) or not isinstance(first.get("text"), str):
         complaint = complaint_in(parsed)
         if complaint is not None:
             raise classified(origin, complaint)
-        raise _bad_answer(origin, "JSON that holds no result", body)
+        raise bad_answer(origin, "JSON that holds no result", body)
     return _response(_cut(first["text"], stop), first, origin)
 
 
@@ -60,17 +60,6 @@ def _response(text: str, result: dict[str, Any], origin: Origin) -> ProviderResp
         finish_reason=_REASONS.get(reason, "other") if isinstance(reason, str) else "other",
         model=origin.model,
         raw={"finish_reason": mended(reason) if isinstance(reason, str) else None},
-    )
-
-
-def _bad_answer(origin: Origin, what: str, body: bytes) -> BadAnswer:
-    start = shorten(body[:4000].decode("utf-8", "replace"), 200)
-    return BadAnswer(
-        f"{origin.provider} at {origin.host} answered with {what} for model {origin.model!r}, beginning {start!r}; "
-        "check base_url",
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
     )
 
 
@@ -100,7 +89,7 @@ class StreamReader:
         try:
             events = self._splitter.feed(chunk)
         except LineTooLong as error:
-            raise _bad_answer(self._origin, f"a stream in which {error}", b"") from None
+            raise bad_answer(self._origin, f"a stream in which {error}", b"") from None
         return self._take(events)
 
     def _take(self, events: list[bytes]) -> Progress:
@@ -121,7 +110,7 @@ class StreamReader:
         try:
             parsed = parse(event)
         except ValueError as error:
-            raise self._truncated(f"holds an event that is no JSON ({error})", "try again") from None
+            raise truncated(self._origin, f"holds an event that is no JSON ({error})", advice="try again") from None
         if not is_object(parsed):
             return False
         token = parsed.get("token")
@@ -136,14 +125,6 @@ class StreamReader:
             self._final = parsed
         return bool(token)
 
-    def _truncated(self, what: str, advice: str) -> StreamTruncated:
-        return StreamTruncated(
-            f"the stream of {self._origin.provider} at {self._origin.host} {what}; {advice}",
-            provider=self._origin.provider,
-            model=self._origin.model,
-            status=200,
-        )
-
     def response(self) -> ProviderResponse:
         """The whole answer, once the stream has ended.
 
@@ -153,7 +134,9 @@ class StreamReader:
         if self._final is None:
             self._take(self._splitter.end())
         if self._final is None:
-            raise self._truncated(
-                "ended without a finish reason", "try again, or give Kobold(streaming=False) if it never has one"
+            raise truncated(
+                self._origin,
+                "ended without a finish reason",
+                advice="try again, or give Kobold(streaming=False) if it never has one",
             )
         return _response(self._deltas.close(), {"finish_reason": self._final["finish_reason"]}, self._origin)

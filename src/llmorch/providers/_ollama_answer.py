@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import BadAnswer, ProviderError, StreamTruncated
+from ..errors import ProviderError, StreamTruncated
 from ..models.message import ToolCall
 from ..requests import ProviderResponse
-from ._classify import Complaint, Origin, classified, complaint_in, shorten
+from ._answers import bad_answer, truncated
+from ._classify import Complaint, Origin, classified, complaint_in
 from ._deltas import Deltas
 from ._loose_json import is_list, is_object, mended, parse, usage_of, written
 from ._ndjson import LineSplitter
@@ -41,15 +42,15 @@ def read_answer(body: bytes, origin: Origin) -> ProviderResponse:
     except ValueError as error:
         if b"\n" in body.strip():  # a stream that calls itself JSON, or that was not asked for
             return _of_lines(body, origin)
-        raise _bad_answer(origin, f"no JSON ({error})", body) from None
+        raise bad_answer(origin, f"no JSON ({error})", body) from None
     message = parsed.get("message") if is_object(parsed) else None
     if not is_object(message):
         complaint = _complaint(parsed)
         if complaint is not None:
             raise classified(origin, complaint)
-        raise _bad_answer(origin, "JSON that is no chat answer", body)
+        raise bad_answer(origin, "JSON that is no chat answer", body)
     if parsed.get("done") is False:
-        raise _truncated(origin, "ended before the answer did")
+        raise truncated(origin, "ended before the answer did")
     gathered = _Gathered()
     gathered.take(message, parsed)
     return gathered.response(_text(message.get("content")), parsed, origin)
@@ -63,32 +64,12 @@ def _of_lines(body: bytes, origin: Origin) -> ProviderResponse:
     except StreamTruncated:
         if reader.has_begun:
             raise
-        raise _bad_answer(origin, "no JSON", body) from None
+        raise bad_answer(origin, "no JSON", body) from None
 
 
 def _complaint(parsed: Any) -> Complaint | None:  # Any: whatever JSON a server sent
     """What the server says went wrong; `message`, where other vendors say it, is the answer here."""
     return complaint_in({name: parsed.get(name) for name in ("error", "detail")}) if is_object(parsed) else None
-
-
-def _bad_answer(origin: Origin, what: str, body: bytes) -> BadAnswer:
-    start = shorten(body[:4000].decode("utf-8", "replace"), 200)
-    return BadAnswer(
-        f"{origin.provider} at {origin.host} answered with {what} for model {origin.model!r}, beginning {start!r}; "
-        "check base_url",
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
-    )
-
-
-def _truncated(origin: Origin, what: str) -> StreamTruncated:
-    return StreamTruncated(
-        f"the stream of {origin.provider} at {origin.host} for model {origin.model!r} {what}; try again",
-        provider=origin.provider,
-        model=origin.model,
-        status=200,
-    )
 
 
 def _text(given: Any) -> str:  # Any: whatever JSON a server sent
@@ -180,7 +161,7 @@ class StreamReader:
         try:
             return self._take(self._splitter.feed(chunk))
         except LineTooLong as error:
-            raise _bad_answer(self._origin, f"a stream in which {error}", b"") from None
+            raise bad_answer(self._origin, f"a stream in which {error}", b"") from None
 
     def _take(self, lines: list[bytes]) -> Progress:
         moved = False
@@ -205,7 +186,7 @@ class StreamReader:
         try:
             event = parse(line)
         except ValueError as error:
-            raise _truncated(self._origin, f"holds a line that is no JSON ({error})") from None
+            raise truncated(self._origin, f"holds a line that is no JSON ({error})") from None
         self.has_begun = True
         if not is_object(event):
             return False
@@ -232,5 +213,5 @@ class StreamReader:
         if self._final is None:
             self._take(self._splitter.end())
         if self._final is None:
-            raise _truncated(self._origin, "ended before the answer did")
+            raise truncated(self._origin, "ended before the answer did")
         return self._gathered.response(self._deltas.close(), self._final, self._origin)

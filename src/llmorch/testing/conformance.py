@@ -72,6 +72,11 @@ class Conformance:
     model: str
     checks: tuple[Checked, ...]
 
+    def __await__(self) -> Generator[Any, Any, Conformance]:
+        """So that `await check_provider(...)` works in an async test, too; it blocks the loop like the plain call."""
+        yield from ()
+        return self
+
     @property
     def passed(self) -> tuple[str, ...]:
         """Names of the rules that hold on every backend asked."""

@@ -51,6 +51,13 @@ def tests_core(session: nox.Session) -> None:
 
 
 @nox.session
+def durability(session: nox.Session) -> None:
+    """The long proofs: a minute of cancelled calls over each transport and backend."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "tests/wire/test_cancel_storm.py", *session.posargs, env={"LLMORCH_LONG": "1"})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The pages, strictly built, and every code block in them."""
     session.install("-e", ".[docs,test]")

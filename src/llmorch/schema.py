@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from ._schema_typed_dict import modern
 from ._schema_walk import is_schema, missing_field, resolve, schema_at
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _build(tp: Any) -> TypeAdapter[Any]:  # Any: a type form
     try:
         if isinstance(tp, str | types.FunctionType | types.BuiltinFunctionType | types.MethodType):
             raise TypeError("a name or a function is no type")  # pydantic would take both, for other uses
-        return TypeAdapter(tp)
+        return TypeAdapter(modern(tp))
     except (PydanticUserError, TypeError, NameError, AttributeError) as error:
         # unknown forms raise pydantic's own error, half-defined ones what Python raises on the way
         reason = str(error).partition("\n")[0]

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -393,3 +394,29 @@ def test_pydantic_is_loaded_when_it_is_needed() -> None:
         "assert 'pydantic' not in sys.modules; s.adapter(int); assert 'jsonschema' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+class Place(typing.TypedDict):
+    name: str
+    near: typing.NotRequired[list[str]]
+
+
+class Trip(typing.TypedDict, total=False):
+    stops: typing.Required[list[Place]]
+    note: Annotated[str, "free"]
+
+
+@pytest.mark.parametrize("form", [Trip, list[Trip], dict[str, Trip], Trip | None, list[Trip | int], Annotated[Trip, 1]])
+def test_a_typed_dict_of_the_standard_library_is_a_type_of_data(form: Any) -> None:
+    trip = {"stops": [{"name": "Bern"}]}
+    value = {list[Trip]: [trip], dict[str, Trip]: {"a": trip}, list[Trip | int]: [trip, 3]}.get(form, trip)
+    assert schema.validate(form, value) == value
+    with pytest.raises(ValueError, match="name"):
+        schema.validate(Trip, {"stops": [{"near": []}]})
+    assert "stops" in str(schema.json_schema(form))
+
+
+def test_the_keys_of_a_typed_dict_keep_what_they_must_hold() -> None:
+    made = schema.json_schema(Trip)
+    assert made["required"] == ["stops"]
+    assert made["$defs"]["Place"]["required"] == ["name"]

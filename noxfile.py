@@ -52,9 +52,15 @@ def tests_core(session: nox.Session) -> None:
 
 @nox.session
 def durability(session: nox.Session) -> None:
-    """The long proofs: a minute of cancelled calls over each transport and backend."""
+    """The long proofs: every fault in every place, a minute of cancelled calls over each transport and backend."""
     session.install("-e", ".[test]")
-    session.run("pytest", "tests/wire/test_cancel_storm.py", *session.posargs, env={"LLMORCH_LONG": "1"})
+    session.run(
+        "pytest",
+        "tests/wire/test_fault_table.py",
+        "tests/wire/test_cancel_storm.py",
+        *session.posargs,
+        env={"LLMORCH_LONG": "1"},
+    )
 
 
 @nox.session

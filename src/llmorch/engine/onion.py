@@ -74,10 +74,10 @@ class CallPath:
         prompt = tuple(messages)
         try:
             if not payload.fallback:
-                value = await self._checked(payload.model, prompt)
+                value = await self._checked(prompt, payload.model)
             else:
                 models = (payload.model, *payload.fallback)
-                value = await falling_back(lambda model: self._checked(model, prompt), models, warn=sender.warn)
+                value = await falling_back(partial(self._checked, prompt), models, warn=sender.warn)
         except BaseException:
             sender.record()
             raise
@@ -85,7 +85,7 @@ class CallPath:
         cached = self._memory is not None and self._memory.was_hit
         self.journal.append(StepSucceeded(self.state.path, value, cached))
 
-    async def _checked(self, model: str | None, prompt: tuple[Message, ...]) -> Data:
+    async def _checked(self, prompt: tuple[Message, ...], model: str | None) -> Data:
         """The value that one model gives.
 
         Uses the tools it asks for, and sends an answer that fails the output type back with the error.

@@ -15,8 +15,10 @@ from .catalog import ModelCatalog
 from .definition.workflow import WorkflowDef
 from .engine.places import Places
 from .engine.services import Services
+from .engine.state.resume import folded, reset_of, without
+from .engine.state.run import RunState
 from .errors import LLMOrchError, WorkflowInvalid, WrongLoop
-from .events import RunStarted
+from .events import RunResumed, RunStarted
 from .inputs import prepare_inputs
 from .live import LiveRun
 from .models.action import Action
@@ -155,6 +157,43 @@ class Launcher:
             tags=started.tags,
         )
         await store.create(row, [started], definition=None)
+        state = RunState(definition)
+        state.apply(started)
+        return self._carried(state, Claim(run_id, row.epoch, 1))
+
+    async def resume(self, run_id: str, budget: Budget | None) -> LiveRun | None:
+        """Claim a run that failed, was cancelled or has no owner, ready to be carried on; None when it needs nothing.
+
+        Raises:
+            RunNotFound: There is no such run.
+            CodeMissing: This process has never seen its workflow.
+            ClaimLost: A living owner has it.
+            WorkflowInvalid: It cannot run here, such as for want of a key.
+        """
+        self.bind()
+        budget = checked_budget(budget)
+        row = await self._store.load(run_id)
+        if row.status in ("succeeded", "partial", "waiting"):
+            return None
+        definition = self.queries.definition_of(row)
+        faults = check(definition, self.catalog).faults
+        if faults:
+            raise WorkflowInvalid(faults=faults, workflow=definition.name)
+        if budget is not None:
+            self.refuse_unpriced(definition, budget)
+        claim = await self._store.claim(run_id, "here")
+        history = await self.queries.log(run_id)
+        before = folded(definition, history)
+        reset = reset_of(before)
+        live = self._carried(folded(definition, without(before, history, reset)), claim)
+        live.journal.append(
+            RunResumed(claim.epoch, reset, None if budget is None else budget.model_dump()), status="running"
+        )
+        await live.journal.flush()
+        return live
+
+    def _carried(self, state: RunState, claim: Claim) -> LiveRun:
+        """The run of that state, carried out here."""
         if self._services is None:
             self._services = Services(
                 self.catalog,
@@ -167,11 +206,9 @@ class Launcher:
                 cache_all=self._cache.is_default,
                 cache_ttl_s=self._cache.ttl_s,
             )
-        services = self._services
-        claim = Claim(run_id, row.epoch, 1)
-        live = LiveRun(definition, started, store=store, claim=claim, services=services, observers=self._observers)
-        self.queries.remember(run_id, definition)
-        self.queries.live[run_id] = live
+        live = LiveRun(state, store=self._store, claim=claim, services=self._services, observers=self._observers)
+        self.queries.remember(claim.run_id, state.definition)
+        self.queries.live[claim.run_id] = live
         return live
 
     def _threads(self) -> anyio.CapacityLimiter:

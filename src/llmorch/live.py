@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import anyio
 
 from . import _wake
-from .definition.workflow import WorkflowDef
 from .engine.executor import Executor
 from .engine.journal import Journal
 from .engine.listener import Listener
 from .engine.services import Services
 from .engine.state.run import RunState
-from .events import RunStarted
 from .observers import Observer, observe
 from .ports import Claim, RunStore
 
@@ -31,23 +29,23 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_ended", "_observers", "_over", "_settled", "executor", "failure", "journal", "seen", "state", "store",
+        "_ended", "_observers", "_over", "_settled", "_since", "executor", "failure", "journal", "seen", "state",
+        "store",
     )  # fmt: skip
 
     def __init__(
         self,
-        definition: WorkflowDef,
-        started: RunStarted,
+        state: RunState,
         *,
         store: RunStore,
         claim: Claim,
         services: Services,
         observers: Sequence[Observer],
     ) -> None:
-        self.state = RunState(definition)
-        self.state.apply(started)
+        self.state = state
         self.store = store
         self.journal = Journal(store, claim, self.state)
+        self._since = claim.last_seq if claim.last_seq > 1 else 0
         self.executor = Executor(self.state, self.journal, services)
         self.failure: BaseException | None = None
         self._observers = observers
@@ -89,7 +87,7 @@ class LiveRun:
     def _watched(self, observer: Observer) -> anyio.Event:
         """Let an observer see every event, in its own time; the event is set when it has."""
         seen = anyio.Event()
-        listener = Listener(self.state.run_id, self.store, journal=self.journal, deltas=False)
+        listener = Listener(self.state.run_id, self.store, after=self._since, journal=self.journal, deltas=False)
         _wake.spawn(observe, listener, observer, seen)
         return seen
 

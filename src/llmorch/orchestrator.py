@@ -182,6 +182,26 @@ class Orchestrator(RunReader):
         _wake.spawn(self._carry_out, live)
         return RunHandle(live.state.run_id, self._queries)
 
+    async def resume(self, run_id: str, *, budget: Budget | None = None) -> RunHandle[Any]:
+        """Go on with a run that failed, was cancelled or was left: recorded results are taken as they are.
+
+        Steps that failed, were cancelled or were in flight run again, and what depends on them. Of a run that succeeded
+        the handle is given and nothing changes.
+
+        Args:
+            budget: What the whole run may spend from here on, what is spent included; unset: as before.
+
+        Raises:
+            RunNotFound: There is no such run.
+            CodeMissing: This process has never seen its workflow.
+            ClaimLost: A living owner has it.
+            WorkflowInvalid: It cannot run here, such as for want of a key.
+        """
+        live = await self._launcher.resume(run_id, budget)
+        if live is not None:
+            _wake.spawn(self._carry_out, live)
+        return RunHandle(run_id, self._queries)
+
     def stream(
         self,
         action: Action[T] | Callable[..., Any],

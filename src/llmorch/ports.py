@@ -22,6 +22,7 @@ __all__ = [
     "Claim",
     "CredentialSource",
     "Hook",
+    "InboxItem",
     "Message",
     "OnDelta",
     "Proceed",
@@ -111,8 +112,36 @@ class ResponseCache(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class InboxItem:
+    """What somebody who does not own a run leaves for its owner; the first of a (kind, step, call) wins.
+
+    Attributes:
+        kind: `answer`, `cancel`, `late` (an answer that came after the claim was lost) or `wake`.
+        step: Path of the step it is for; empty for the run.
+        call: Number of the call it is for; 0 for none.
+        data: JSON data.
+        at: When it was left, in microseconds UTC.
+        by: Who left it.
+    """
+
+    kind: str
+    step: str = ""
+    call: int = 0
+    data: Data = None
+    at: int = 0
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as a store lists it; times are microseconds UTC."""
+    """A run as a store lists it; times are microseconds UTC.
+
+    Attributes:
+        owner: Who carries it out; None when nobody does.
+        lease_until: Until when the owner's claim holds without being renewed; None where a lock says whether it lives.
+        wake_at: When a waiting run wants to go on by itself.
+        recoveries: How often it was taken from a dead owner since it last recorded a step.
+    """
 
     id: str
     workflow: str
@@ -127,6 +156,9 @@ class RunRow:
     inputs_sha: str = ""
     tags: tuple[str, ...] = ()
     totals: Mapping[str, Data] = field(default_factory=dict[str, Any])
+    lease_until: int | None = None
+    wake_at: int | None = None
+    recoveries: int = 0
 
 
 @dataclass(slots=True)
@@ -164,11 +196,26 @@ class RunStore(Protocol):
         """
         ...
 
-    async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+    async def append(
+        self,
+        claim: Claim,
+        events: Sequence[Event],
+        *,
+        status: str | None = None,
+        consumed: Sequence[InboxItem] = (),
+        wake_at: int | None = None,
+    ) -> AppendReply:
         """Commit one unit of events that follow the log's last seq without a gap.
 
+        Args:
+            status: The run's status from here on, where the events change it. One that ends the run sets `finished_at`
+                and frees the owner; any clears `wake_at`, unless it is given.
+            consumed: Inbox items that the events take up; they are deleted in the same transaction.
+            wake_at: When the run wants to go on by itself, in microseconds UTC; given together with `status`.
+
         Raises:
-            ClaimLost: The epoch or the last seq is not what the claim says; nothing was written.
+            ClaimLost: The epoch or the last seq is not what the claim says; nothing was written to the log. Where the
+                epoch is another, ends of calls with the success of their step are kept in the inbox as `late`.
         """
         ...
 
@@ -209,11 +256,14 @@ class RunStore(Protocol):
         """
         ...
 
-    async def claim(self, run_id: str, owner: str) -> Claim:
-        """Become the run's owner.
+    async def claim(self, run_id: str, owner: str, *, takeover: bool = False) -> Claim:
+        """Become the run's owner; the epoch grows by one.
+
+        Args:
+            takeover: Also from an owner that seems to live, such as a process that was stopped.
 
         Raises:
-            ClaimLost: A living owner has it.
+            ClaimLost: A living owner has it; the text names it.
             RunNotFound: There is no such run.
         """
         ...
@@ -226,8 +276,39 @@ class RunStore(Protocol):
         """
         ...
 
-    async def release(self, claim: Claim, *, status: str) -> None:
-        """Give the run up in this status, so that another may claim it."""
+    async def release(self, claim: Claim, *, status: str) -> bool:
+        """Give the run up in this status, so that another may claim it; False when its inbox is not empty.
+
+        Then nothing changed, and the owner goes on with what it finds there. Releasing a claim that was lost is
+        harmless.
+        """
+        ...
+
+    async def put(self, run_id: str, item: InboxItem) -> None:
+        """Leave something for the run's owner.
+
+        Raises:
+            AlreadyAnswered: There is one of that kind, step and call, or there was and it was taken up.
+            RunNotFound: There is no such run.
+        """
+        ...
+
+    async def inbox(self, run_id: str) -> Sequence[InboxItem]:
+        """What waits for the run's owner, oldest first."""
+        ...
+
+    async def definition(self, sha: str) -> Mapping[str, Data] | None:
+        """The definition that `create` was given with a row of that `definition_sha`; None when nobody gave it."""
+        ...
+
+    async def recoverable(self, *, now: int, limit: int = 100) -> Sequence[RunRow]:
+        """Runs that wait for somebody to carry them out, oldest first.
+
+        They are running without a living owner, or waiting with something in their inbox or a `wake_at` that passed.
+
+        Args:
+            now: Microseconds UTC; a store that has a clock of its own goes by that.
+        """
         ...
 
     async def aclose(self) -> None:

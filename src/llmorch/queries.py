@@ -13,8 +13,9 @@ import anyio
 from ._clock import from_us
 from .definition.workflow import WorkflowDef
 from .engine.listener import Listener
-from .engine.state.run import RunState
+from .engine.state.resume import folded
 from .errors import CodeMissing, RunNotFound
+from .events import Event
 from .live import LiveRun
 from .ports import RunRow, RunStore
 from .run import Run
@@ -94,24 +95,38 @@ class Queries:
         if live is not None:
             return Run(live.state)
         row = await self.store.load(run_id)
-        found = definition or self._definitions.get(run_id) or self.known.get(row.workflow)
-        if found is None:
-            raise CodeMissing(
-                f"Run {run_id} is of workflow {row.workflow!r}, which this process has not seen; "
-                "pass it as workflow=, or register it with Orchestrator(workflows=[...])",
-                run_id=run_id,
-            )
-        state = RunState(found)
-        after = 0
-        while page := await self.store.events(run_id, after=after, limit=_PAGE):
-            for event in page:
-                state.apply(event)
-            after = page[-1].seq or after
-        if not after:
-            raise RunNotFound(f"Run {run_id!r} has no events", run_id=run_id)
+        state = folded(definition or self.definition_of(row), await self.log(run_id))
         if row.owner is None and state.status == "running":
             state.status = "interrupted"
         return Run(state)
+
+    def definition_of(self, row: RunRow) -> WorkflowDef:
+        """The definition of a run.
+
+        Raises:
+            CodeMissing: This process has never seen its workflow.
+        """
+        found = self._definitions.get(row.id) or self.known.get(row.workflow)
+        if found is None:
+            raise CodeMissing(
+                f"Run {row.id} is of workflow {row.workflow!r}, which this process has not seen; "
+                "pass it as workflow=, or register it with Orchestrator(workflows=[...])",
+                run_id=row.id,
+            )
+        return found
+
+    async def log(self, run_id: str) -> list[Event]:
+        """Every committed event of a run.
+
+        Raises:
+            RunNotFound: There is no such run, or it has none.
+        """
+        events: list[Event] = []
+        while page := await self.store.events(run_id, after=len(events), limit=_PAGE):
+            events += page
+        if not events:
+            raise RunNotFound(f"Run {run_id!r} has no events", run_id=run_id)
+        return events
 
     async def runs(self, filters: Mapping[str, Any]) -> list[RunSummary]:
         """Runs, newest first."""

@@ -437,7 +437,7 @@ class Deaf(Good):
 
 
 def test_a_provider_that_hangs_costs_its_limit_and_not_the_test_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmorch.testing.conformance._GRACE_S", 0.2)
+    monkeypatch.setattr("llmorch.testing._suite._GRACE_S", 0.2)
     start = time.monotonic()
     try:
         with pytest.raises(ConformanceFailed, match=r"it hangs: not even cancelling it after 0.1 s ended it"):

@@ -1,4 +1,4 @@
-"""What every run store does, shown on the memory store."""
+"""Every run store of this package keeps every rule of the suite; and what is the memory store's own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from llmorch import ClaimLost, IdempotencyConflict, RunNotFound, RunStarted, Warned
+from llmorch import ClaimLost, RunNotFound, RunStarted, Warned
 from llmorch.ports import Claim, RunRow
 from llmorch.stores.memory import MemoryStore
+from llmorch.testing import check_run_store
 
 pytestmark = pytest.mark.anyio
 
@@ -30,129 +31,72 @@ async def made(store: MemoryStore, run_id: str = "r1", **about: object) -> RunRo
     return await store.create(row(run_id, **about), [started(run_id)], definition=None)
 
 
-async def test_a_run_is_there_with_its_first_events() -> None:
-    store = MemoryStore()
-    assert (await made(store)).id == "r1"
-    assert (await store.load("r1")).last_seq == 1
-    assert [event.seq for event in await store.events("r1")] == [1]
+def test_the_memory_store_keeps_every_rule() -> None:
+    report = check_run_store(MemoryStore)
+    assert set(report.skipped.values()) == {"no reopen= was given"}
+    assert len(report.passed) >= 32
 
 
-@pytest.mark.parametrize("method", ["load", "events", "delete_run"])
-async def test_what_is_not_there_is_not_found(method: str) -> None:
-    with pytest.raises(RunNotFound, match="nonesuch"):
-        await getattr(MemoryStore(), method)("nonesuch")
-    with pytest.raises(RunNotFound):
-        await MemoryStore().claim("nonesuch", "me")
-    with pytest.raises(RunNotFound):
-        await MemoryStore().append(Claim("nonesuch", 1, 1), [note("nonesuch", 2)])
-
-
-async def test_a_key_used_before_with_the_same_gives_the_same_run() -> None:
-    store = MemoryStore()
-    await made(store, idempotency_key="k", inputs_sha="a")
-    again = await made(store, "r2", idempotency_key="k", inputs_sha="a")
-    assert again.id == "r1"
-    with pytest.raises(RunNotFound):
-        await store.load("r2")
-    for other in ({"inputs_sha": "b"}, {"inputs_sha": "a", "workflow": "v"}):
-        with pytest.raises(IdempotencyConflict) as caught:
-            await made(store, "r3", idempotency_key="k", **other)
-        assert caught.value.run_id == "r1"
-    await store.delete_run("r1")
-    assert (await made(store, "r4", idempotency_key="k", inputs_sha="b")).id == "r4"
-
-
-async def test_units_follow_each_other_without_a_gap() -> None:
+async def test_what_refuses_names_the_run_and_what_to_do() -> None:
     store = MemoryStore()
     await made(store)
-    assert (await store.append(Claim("r1", 1, 1), [note("r1", 2), note("r1", 3)])).last_seq == 3
-    assert (await store.append(Claim("r1", 1, 3), [note("r1", 4)])).last_seq == 4
+    with pytest.raises(ClaimLost, match="owned by here; cancel it there first, or take it over") as caught:
+        await store.claim("r1", "other")
+    assert caught.value.run_id == "r1"
+    second = await store.claim("r1", "other", takeover=True)
+    with pytest.raises(ClaimLost, match=r"owned by other now \(epoch 2, not 1\); attach to it to watch it") as caught:
+        await store.append(Claim("r1", 1, 1), [note("r1", 2)])
+    assert caught.value.run_id == "r1"
+    with pytest.raises(ClaimLost, match="events 3 to 3 do not follow event 1 without a gap"):
+        await store.append(second, [note("r1", 3)])
+    with pytest.raises(RunNotFound, match="no run 'r2' in memory"):
+        await store.load("r2")
+
+
+async def test_a_unit_given_again_after_its_reply_was_lost_is_answered_as_before() -> None:
+    store = MemoryStore()
+    await made(store)
+    unit = [note("r1", 2), note("r1", 3)]
+    first = await store.append(Claim("r1", 1, 1), unit)
+    assert await store.append(Claim("r1", 1, 1), unit) == first
+    with pytest.raises(ClaimLost):
+        await store.append(Claim("r1", 1, 1), [replace(note("r1", 2), text="another"), note("r1", 3)])
+    await store.append(Claim("r1", 1, 3), [note("r1", 4)])
+    with pytest.raises(ClaimLost):
+        await store.append(Claim("r1", 1, 1), unit)
     assert [event.seq for event in await store.events("r1")] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("claim", [Claim("r1", 2, 1), Claim("r1", 0, 1), Claim("r1", 1, 0), Claim("r1", 1, 2)])
-async def test_a_wrong_epoch_or_seq_writes_nothing(claim: Claim) -> None:
+async def test_a_run_created_again_after_its_reply_was_lost_is_the_same_run() -> None:
     store = MemoryStore()
     await made(store)
-    with pytest.raises(ClaimLost) as caught:
-        await store.append(claim, [note("r1", 2)], status="failed")
-    assert caught.value.run_id == "r1"
-    assert len(await store.events("r1")) == 1
-    assert (await store.load("r1")).status == "running"
+    await store.append(Claim("r1", 1, 1), [note("r1", 2)])
+    assert (await made(store)).last_seq == 2
+    assert len(await store.events("r1")) == 2
 
 
-async def test_a_unit_that_does_not_follow_its_claim_is_refused() -> None:
-    store = MemoryStore()
-    await made(store)
-    with pytest.raises((ClaimLost, ValueError)):
-        await store.append(Claim("r1", 1, 1), [note("r1", 3)])
-    assert len(await store.events("r1")) == 1
+async def test_a_run_that_goes_on_after_its_end_is_no_finished_run_any_more() -> None:
+    store = MemoryStore(keep=1)
+    await made(store, "a")
+    await store.append(Claim("a", 1, 1), [note("a", 2)], status="failed")
+    assert (await store.load("a")).owner is None  # whoever ended it does not have it any more
+    claim = await store.claim("a", "other")
+    await store.append(claim, [note("a", 3)], status="running")
+    assert (await store.load("a")).finished_at is None
+    await made(store, "b")
+    await store.append(Claim("b", 1, 1), [note("b", 2)], status="succeeded")
+    assert [found.id for found in await store.list_runs()] == ["b", "a"]
 
 
-async def test_events_come_in_pages() -> None:
-    store = MemoryStore()
-    await made(store)
-    await store.append(Claim("r1", 1, 1), [note("r1", seq) for seq in range(2, 12)])
-    assert [event.seq for event in await store.events("r1", after=3, limit=4)] == [4, 5, 6, 7]
-    assert [event.seq for event in await store.events("r1", after=9)] == [10, 11]
-    assert list(await store.events("r1", after=11)) == []
-    assert list(await store.events("r1", after=99)) == []
-
-
-async def test_what_is_read_is_not_what_is_kept() -> None:
-    store = MemoryStore()
-    await made(store)
-    page = await store.events("r1")
-    if isinstance(page, list):
-        page.clear()
-    assert len(await store.events("r1")) == 1
-
-
-async def test_rows_are_listed_newest_first_and_filtered() -> None:
-    store = MemoryStore()
-    await made(store, "a", workflow="v", created_at=10, tags=("x",))
-    await made(store, "b", created_at=20)
-    await made(store, "c", created_at=30, tags=("x", "y"))
-    await store.append(Claim("c", 1, 1), [note("c", 2)], status="failed")
-
-    async def ids(**filters: object) -> list[str]:
-        return [found.id for found in await store.list_runs(**filters)]  # type: ignore[arg-type]
-
-    assert await ids() == ["c", "b", "a"]
-    assert await ids(workflow="v") == ["a"]
-    assert await ids(status="failed") == ["c"]
-    assert await ids(tag="x") == ["c", "a"]
-    assert await ids(tag="x", status="running") == ["a"]
-    assert await ids(since=20) == ["c", "b"]
-    assert await ids(limit=1) == ["c"]
-    assert await ids(before="c") == ["b", "a"]
-    assert await ids(before="b", limit=1) == ["a"]
-
-
-async def test_a_claim_counts_the_epoch_and_ends_the_former() -> None:
-    store = MemoryStore()
-    await made(store)
-    first = Claim("r1", 1, 1)
-    with pytest.raises(ClaimLost):
-        await store.claim("r1", "other")
-    await store.renew(first)
-    await store.release(first, status="waiting")
-    row = await store.load("r1")
-    assert (row.owner, row.status) == (None, "waiting")
-    second = await store.claim("r1", "other")
-    assert (second.epoch, second.last_seq) == (2, 1)
-    for lost in (store.renew(first), store.release(first, status="waiting"), store.append(first, [note("r1", 2)])):
-        with pytest.raises(ClaimLost):
-            await lost
-    assert (await store.append(second, [note("r1", 2)])).last_seq == 2
-
-
-async def test_an_ended_run_has_its_time() -> None:
-    store = MemoryStore()
-    await made(store)
-    assert (await store.load("r1")).finished_at is None
-    await store.append(Claim("r1", 1, 1), [note("r1", 2)], status="partial")
-    assert (await store.load("r1")).finished_at is not None
+async def test_a_definition_goes_with_the_last_run_made_of_it() -> None:
+    store = MemoryStore(keep=1)
+    for name in ("a", "b"):
+        await store.create(row(name, definition_sha="d"), [started(name)], definition={"name": "w"})
+    await store.append(Claim("a", 1, 1), [note("a", 2)], status="failed")
+    await store.append(Claim("b", 1, 1), [note("b", 2)], status="failed")
+    assert await store.definition("d") == {"name": "w"}
+    await store.delete_run("b")
+    assert await store.definition("d") is None
 
 
 async def test_the_latest_finished_runs_are_kept_and_running_ones_always() -> None:

@@ -92,8 +92,12 @@ class Executor:
         try:
             async with _Alone() if _is_lone(self.state) else anyio.create_task_group() as group:
                 self._group = group
-                for text in self.state.definition.warnings:
-                    self.journal.append(Warned(None, "unused-input", text))
+                if self.journal.committed == 1:
+                    for text in self.state.definition.warnings:
+                        self.journal.append(Warned(None, "unused-input", text))
+                else:
+                    for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
+                        self._stepper.watch(state)  # a container that was open when the run was taken up again
                 if self._cancelled:
                     group.cancel_scope.cancel()
                 elif self.state.timeout is not None:

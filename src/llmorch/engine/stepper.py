@@ -70,7 +70,7 @@ class Stepper:
 
     def _begin(self, state: StepState) -> Work | None:
         """A step whose bindings are decided: skip it, fail it, open it or start it."""
-        if state.finished_us is not None:
+        if state.finished_us is not None or state.status == "running":  # open since before the run was taken up again
             return None
         try:
             args = resolved(state)
@@ -99,7 +99,7 @@ class Stepper:
         if owner.map.closed:
             return None
         state = self.state.begin_item(owner, index)
-        if state.finished_us is not None:
+        if state.finished_us is not None or state.status == "running":
             return None
         try:
             args = arguments(state)
@@ -119,7 +119,7 @@ class Stepper:
         step = state.step
         if isinstance(step.definition.action, WorkflowAction):
             if state.owner is None:
-                self._watch(state)
+                self.watch(state)
             return None
         work = self._leaf(state, seq)
         return self._scoped(state, work) if state.is_stoppable else work
@@ -197,7 +197,7 @@ class Stepper:
         width = item_count(args, state.step.each, state.path)
         self.journal.append(StepStarted(state.path))
         self.journal.append(MapExpanded(state.path, width))
-        self._watch(state)
+        self.watch(state)
 
     def _end_map(self, state: StepState) -> None:
         """All items of a map have ended, or one failed under "fail" and the rest has drained."""
@@ -269,7 +269,7 @@ class Stepper:
             else:
                 wind_down(inner, self.state.ready)
 
-    def _watch(self, state: StepState) -> None:
+    def watch(self, state: StepState) -> None:
         """Bound a container's time, where its step has a timeout."""
         limit_s = state.step.definition.timeout
         if limit_s is not None:

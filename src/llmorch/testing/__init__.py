@@ -1,4 +1,4 @@
-"""What tests need: scripted answers, a virtual clock, and the conformance suite of providers."""
+"""What tests need: scripted answers, a virtual clock, and the conformance suites of providers and stores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .scripted import Reply as Reply
     from .scripted import ScriptedProvider as ScriptedProvider
     from .scripted import ScriptError as ScriptError
+    from .store_conformance import StoreConformance as StoreConformance
+    from .store_conformance import check_run_store as check_run_store
     from .virtual import ClockStuck as ClockStuck
     from .virtual import run_virtual as run_virtual
     from .virtual import virtual_clock_options as virtual_clock_options
@@ -26,7 +28,9 @@ __all__ = [
     "Reply",
     "ScriptError",
     "ScriptedProvider",
+    "StoreConformance",
     "check_provider",
+    "check_run_store",
     "run_virtual",
     "virtual_clock_options",
 ]
@@ -38,6 +42,8 @@ __getattr__, __dir__ = attach(
         "Conformance": "llmorch.testing.conformance",
         "ConformanceFailed": "llmorch.testing.conformance",
         "check_provider": "llmorch.testing.conformance",
+        "StoreConformance": "llmorch.testing.store_conformance",
+        "check_run_store": "llmorch.testing.store_conformance",
         "ClockStuck": "llmorch.testing.virtual",
         "Reply": "llmorch.testing.scripted",
         "ScriptError": "llmorch.testing.scripted",

@@ -14,7 +14,8 @@ from ..models.message import ToolCall
 from ..models.usage import Usage
 from ..models.values import to_data
 from ..requests import Allowance, ProviderResponse
-from ._conformance_rule import Case, Rule, broken, is_count, is_seconds
+from ._conformance_rule import Case, Rule, is_count, is_seconds
+from ._suite import broken
 
 __all__ = ["RULES", "fault_in_tool_calls"]
 

@@ -17,7 +17,8 @@ from ..errors import LLMOrchError, TimedOut
 from ..models.settings import Settings
 from ..ports import Provider
 from ..requests import Capabilities, ProviderRequest, ProviderStatus
-from ._conformance_rule import Case, Rule, broken, is_count, is_seconds, method, name_of, skipped, unheard
+from ._conformance_rule import Case, Rule, is_count, is_seconds, method, unheard
+from ._suite import broken, name_of, skipped
 
 __all__ = ["RULES"]
 

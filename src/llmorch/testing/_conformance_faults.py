@@ -20,7 +20,8 @@ from ..errors import (
 )
 from ..ports import Provider
 from ._conformance_quiet import case_shows_nothing
-from ._conformance_rule import Case, Rule, broken, method, name_of, skipped, unheard
+from ._conformance_rule import Case, Rule, method, unheard
+from ._suite import broken, name_of, skipped
 from .mock_server import HANG, RESET, FaultServer, Step, answer
 
 __all__ = ["RULES"]

@@ -18,7 +18,8 @@ import anyio.lowlevel
 
 from ..ports import Provider
 from ..requests import ProviderRequest
-from ._conformance_rule import PROMPT, Broken, Case, Rule, broken, method, skipped, unheard
+from ._conformance_rule import PROMPT, Case, Rule, method, unheard
+from ._suite import Broken, broken, skipped
 
 __all__ = ["RULES", "texts_of"]
 

@@ -13,7 +13,8 @@ from ..models.message import Image, Message, Text, ToolCall
 from ..models.settings import Settings
 from ..requests import ProviderRequest, ProviderResponse, ToolSpec
 from ._conformance_answers import fault_in_tool_calls
-from ._conformance_rule import PROMPT, Case, Rule, broken, name_of, skipped, unheard
+from ._conformance_rule import PROMPT, Case, Rule, unheard
+from ._suite import broken, name_of, skipped
 
 __all__ = ["RULES"]
 

@@ -1,11 +1,11 @@
-"""What a rule of the conformance suite is, and what it works with: a provider, one loop, and a few ways to ask."""
+"""What the rules of providers work with: a provider, one loop, and a few ways to ask."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Any, NoReturn, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import anyio
 
@@ -14,43 +14,20 @@ from ..errors import LLMOrchError
 from ..models.message import Message
 from ..ports import OnDelta, Provider
 from ..requests import ProviderRequest, ProviderResponse
+from ._suite import Broken, SuiteRule, broken, name_of
 
 __all__ = [
     "PROMPT",
-    "Broken",
     "Case",
-    "Check",
-    "Passed",
     "Rule",
-    "broken",
     "is_count",
     "is_seconds",
     "method",
-    "name_of",
-    "skipped",
     "unheard",
 ]
 
 PROMPT = (Message("system", "Be brief."), Message("user", "Say in one sentence what tea is."))
 _CLOSE_S = 2.0
-
-
-class Broken(Exception):
-    """A rule does not hold; the text is what was seen."""
-
-
-class Passed(Exception):
-    """A rule cannot be asked of this provider; the text is why."""
-
-
-def broken(seen: str) -> NoReturn:
-    """End a check: the rule is broken."""
-    raise Broken(seen)
-
-
-def skipped(reason: str) -> NoReturn:
-    """End a check: the rule does not apply."""
-    raise Passed(reason)
 
 
 @dataclass
@@ -146,31 +123,10 @@ class Case:
                 return
 
 
-Check = Callable[[Case], Awaitable[None]]
+class Rule(SuiteRule[Case]):
+    """One rule of the suite of providers."""
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule.
-
-    Attributes:
-        name: How reports and waivers name it.
-        sentence: What holds.
-        remedy: What to do when it does not.
-        check: Ends quietly, or with `Broken` or `Passed`.
-        after: Rules without which this one cannot be asked.
-        cancels: It cancels calls.
-        loops: On how many fresh loops, one after another, the same provider is checked.
-    """
-
-    name: str
-    sentence: str
-    remedy: str
-    check: Check
-    _: KW_ONLY
-    after: tuple[str, ...] = ("made", "answers")
-    cancels: bool = False
-    loops: int = 1
+    __slots__ = ()
 
 
 def unheard(piece: str) -> None:
@@ -181,14 +137,6 @@ def method(provider: object, name: str) -> Callable[..., Awaitable[object]] | No
     """A method that the port lets a provider leave out."""
     found = getattr(provider, name, None)
     return cast("Callable[..., Awaitable[object]]", found) if callable(found) else None
-
-
-def name_of(error: BaseException) -> str:
-    """Class and text of an error, on one line."""
-    text = " ".join(str(error).split())
-    kind = type(error)
-    home = "" if kind.__module__ in ("builtins", "llmorch.errors") else f"{kind.__module__}."
-    return f"{home}{kind.__qualname__}: {text}" if text else f"{home}{kind.__qualname__}"
 
 
 def is_count(value: object) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ...events import CallFinished, CallStarted, Event, ToolFinished, ToolStarted
-from ...policies.budget import Reservation
+from ...events import CallFinished, CallStarted, Event, RunResumed, ToolFinished, ToolStarted
+from ...models.policy import Budget
+from ...policies.budget import Ledger, Reservation
 from .step import CallRecord, StepState, ToolRecord
 
 if TYPE_CHECKING:
     from .run import RunState
 
-__all__ = ["CALL_FOLDS", "lose_call"]
+__all__ = ["CALL_FOLDS", "lose_call", "take_up"]
 
 
 def _call_started(run: RunState, event: CallStarted) -> None:
@@ -53,9 +54,30 @@ def _call_finished(run: RunState, event: CallFinished) -> None:
 
 def lose_call(run: RunState, state: StepState) -> None:
     """A step ended in the middle of a call: it was sent, and nobody knows what it cost."""
+    if state.calls[-1].is_lost:
+        return
+    state.calls[-1].is_lost = True
     run.unpriced_calls += 1
     if run.ledger is not None:
         run.ledger.give_up((state.path, state.calls[-1].call))
+
+
+def take_up(run: RunState, event: RunResumed) -> None:
+    """The run goes on: calls in flight are lost, the steps that run again begin a conversation, a budget may change."""
+    for state in run.steps.values():
+        if state.calls and state.status != "succeeded":
+            state.since = len(state.calls)
+            if state.calls[-1].finished_us is None:
+                lose_call(run, state)
+    if event.budget is not None:
+        ledger = Ledger(Budget.model_validate(dict(event.budget)))
+        former = run.ledger
+        ledger.calls, ledger.tokens, ledger.usd = (
+            (run.tally.requests, run.tally.input_tokens + run.tally.output_tokens, run.priced_cost)
+            if former is None
+            else (former.calls, former.tokens, former.usd)
+        )
+        run.ledger = ledger
 
 
 def _tool_started(run: RunState, event: ToolStarted) -> None:

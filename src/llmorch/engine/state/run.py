@@ -13,6 +13,7 @@ from ...events import (
     MapExpanded,
     RunCancelRequested,
     RunFinished,
+    RunResumed,
     RunStarted,
     RunStatus,
     StepCancelled,
@@ -31,7 +32,7 @@ from ...planner.resolve import LOST, SKIPPED, Mark
 from ...policies.budget import Ledger
 from ...policies.cache import Slots
 from .arguments import arguments, child_inputs, map_result
-from .calls import CALL_FOLDS, lose_call
+from .calls import CALL_FOLDS, lose_call, take_up
 from .frame import END, Frame, Ready
 from .step import MapState, StepState
 from .stop import shut
@@ -158,6 +159,11 @@ class RunState:
         self.top = Frame(compiled(self.definition), ready=self.ready, inputs=dict(event.inputs))
         if event.budget is not None:
             self.ledger = Ledger(Budget.model_validate(dict(event.budget)))
+
+    @_on(RunResumed)
+    def _run_resumed(self, event: RunResumed) -> None:
+        self.status = "running"
+        take_up(self, event)
 
     @_on(StepStarted)
     def _step_started(self, event: StepStarted) -> None:

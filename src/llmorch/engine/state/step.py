@@ -30,6 +30,7 @@ class CallRecord:
         estimate: What it was expected to cost at most, in US dollars.
         usage: None while it runs, and when nothing is known of it.
         finished_us: None while it runs.
+        is_lost: Its end will never be known.
     """
 
     call: int
@@ -45,6 +46,7 @@ class CallRecord:
     answer: Answer | None = None
     instructed: bool = False
     tools_in_words: bool = False
+    is_lost: bool = False
 
     @property
     def is_unknown(self) -> bool:
@@ -103,6 +105,7 @@ class StepState:
 
     Attributes:
         tools: Its uses of tools, once there is one.
+        since: How many of its calls were made before the run was taken up again.
         args: What its action is run with, once worked out.
         child: The frame of a nested workflow.
         scope: Cancels the step alone; only where something may want to.
@@ -125,6 +128,7 @@ class StepState:
     cached: bool = False
     calls: list[CallRecord] = field(default_factory=list[CallRecord])
     tools: list[ToolRecord] | None = None
+    since: int = 0
     map: MapState | None = None
     child: Frame | None = None
     args: dict[str, Any] | None = None

@@ -51,7 +51,7 @@ def turns_of(state: StepState, *, before: int | None = None) -> list[Turn]:
             if None not in results:
                 told = tuple(result for result in results if result is not None)
                 turns.append(Turn(model, answer.text or "", answer.tool_calls, told, replay_of(answer.vendor)))
-        elif answer.text is not None:
+        elif answer.text is not None and call.call > state.since:  # one from before is not worth mending
             turns.append(Turn(model, answer.text))
     return turns
 

@@ -1,0 +1,5 @@
+"""A run store for llmorch that keeps everything in one file of JSON lines."""
+
+from .store import LinesStore
+
+__all__ = ["LinesStore"]

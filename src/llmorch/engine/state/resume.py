@@ -1,0 +1,119 @@
+"""Taking a run up again: what runs once more, and the state without it.
+
+No code is replayed. What is recorded is taken as it is; steps that failed, were cancelled or were in flight run again.
+`RunResumed` names them, so whoever reads the log later folds it to the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...definition.node import refs_in
+from ...definition.workflow import StepDef, WorkflowDef
+from ...events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    MapExpanded,
+    RunCancelRequested,
+    RunFinished,
+    RunResumed,
+    RunWaiting,
+    StepStarted,
+    ToolFinished,
+    ToolStarted,
+)
+from ...planner.resolve import LOST
+from .frame import Frame
+from .run import RunState
+from .step import StepState
+
+__all__ = ["folded", "reset_of", "without"]
+
+_ENDS = (RunFinished, RunCancelRequested, RunWaiting)
+_LEDGER = (CallStarted, CallFinished, ToolStarted, ToolFinished)  # what was paid for, and what has happened
+_OPENS = (StepStarted, MapExpanded)
+
+
+def folded(definition: WorkflowDef, events: Iterable[Event]) -> RunState:
+    """The state after a whole log, however often the run was taken up again."""
+    state, history = RunState(definition), list[Event]()
+    for event in events:
+        if isinstance(event, RunResumed):
+            history = without(state, history, event.reset)
+            state = RunState(definition)
+            for kept in history:
+                state.apply(kept)
+        state.apply(event)
+        history.append(event)
+    return state
+
+
+def without(state: RunState, history: Sequence[Event], reset: Iterable[str]) -> list[Event]:
+    """The log as if the reset steps had never ended: of containers the end goes, of other steps everything but calls.
+
+    Args:
+        state: What the history folds to.
+    """
+    gone = set(reset)
+    containers = {path for path in gone if (step := state.steps.get(path)) is not None and _is_container(step)}
+    kept: list[Event] = []
+    for event in history:
+        path: str | None = getattr(event, "step", None)
+        if isinstance(event, _ENDS):
+            continue
+        if path not in gone or isinstance(event, _LEDGER) or (path in containers and isinstance(event, _OPENS)):
+            kept.append(event)
+    return kept
+
+
+def reset_of(state: RunState) -> tuple[str, ...]:
+    """Paths of the steps that run again, and of the containers that end again."""
+    found: list[str] = []
+    _in_frame(state.frame, found)
+    return tuple(found)
+
+
+def _in_frame(frame: Frame, found: list[str]) -> None:
+    for step in frame.steps:
+        if step is None or step.status in ("pending", "succeeded"):
+            continue
+        if step.status == "skipped":
+            if frame.values[step.step.slot] is LOST and not _is_used(step):
+                found.append(step.path)
+        elif step.status == "failed" and step.on_error != "fail" and _is_used(step):
+            pass  # a recorded result rests on what became of it
+        elif step.status != "cancelled" or step.reason != "not needed":
+            _in_step(step, found)
+
+
+def _in_step(step: StepState, found: list[str]) -> None:
+    if not _is_container(step):
+        found.append(step.path)
+        return
+    if step.finished_us is not None:
+        found.append(step.path)
+    for item in step.map.items if step.map is not None else ():
+        if item is not None and item.status not in ("pending", "succeeded", "skipped"):
+            _in_step(item, found)
+    if step.child is not None:
+        _in_frame(step.child, found)
+
+
+def _is_container(step: StepState) -> bool:
+    return step.map is not None or step.child is not None
+
+
+def _is_used(step: StepState) -> bool:
+    """Whether a step that reads it has succeeded, or was opened and keeps what is inside it."""
+    return any(
+        other is not None
+        and (other.status == "succeeded" or _is_container(other))
+        and _reads(other.step.definition, step.step.name)
+        for other in step.frame.steps
+    )
+
+
+def _reads(definition: StepDef, name: str) -> bool:
+    bindings = [*definition.bindings.values(), *(definition.when.bindings.values() if definition.when else ())]
+    return any(ref.source == name for binding in bindings for ref in refs_in(binding))

@@ -56,6 +56,7 @@ def durability(session: nox.Session) -> None:
     session.install("-e", ".[test]")
     session.run(
         "pytest",
+        "tests/durability",
         "tests/wire/test_fault_table.py",
         "tests/wire/test_cancel_storm.py",
         *session.posargs,

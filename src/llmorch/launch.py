@@ -76,6 +76,11 @@ class Launcher:
     def _store(self) -> RunStore:
         return self.queries.store
 
+    @property
+    def _owner(self) -> str:
+        """What this process is called in the store; one that several processes use has a name for each."""
+        return str(getattr(self._store, "owner", "here"))
+
     def checked(self, action: Action[Any] | Callable[..., Any], given: Collection[str] = ()) -> WorkflowDef:
         """The action as a definition without a fault; what is no Workflow becomes one of one step.
 
@@ -150,7 +155,7 @@ class Launcher:
             workflow=definition.name,
             status="running",
             epoch=1,
-            owner="here",
+            owner=self._owner,
             last_seq=1,
             created_at=started.at_us,
             inputs_sha="" if instant else sha256(started.inputs),
@@ -181,7 +186,7 @@ class Launcher:
             raise WorkflowInvalid(faults=faults, workflow=definition.name)
         if budget is not None:
             self.refuse_unpriced(definition, budget)
-        claim = await self._store.claim(run_id, "here")
+        claim = await self._store.claim(run_id, self._owner)
         history = await self.queries.log(run_id)
         before = folded(definition, history)
         reset = reset_of(before)

@@ -41,7 +41,7 @@ class Orchestrator(RunReader):
     """Runs workflows.
 
     Args:
-        store: `"memory"`, or a RunStore.
+        store: `"memory"`, a URL such as `"sqlite:///runs.db"`, or a RunStore.
         model: The default model's id for payloads that name none.
         providers: Provider instances, or a mapping name -> provider; those not given are made by name.
         hooks: Objects with `on_event` and `around_call`, or functions of one event.
@@ -308,6 +308,10 @@ def _limits(limits: Mapping[str, Limit], catalog: ModelCatalog) -> Limits:
 def _store(store: str | RunStore) -> RunStore:
     if store == "memory":
         return MemoryStore()
-    if isinstance(store, str):
-        raise ValueError(f"no store is known for {store!r}; use 'memory' or pass a RunStore")
-    return store
+    if not isinstance(store, str):
+        return store
+    if store.startswith("sqlite:"):
+        from .stores.sqlite.store import SqliteStore
+
+        return SqliteStore.from_url(store)
+    raise ValueError(f"no store is known for {store!r}; use 'memory', 'sqlite:///runs.db' or pass a RunStore")

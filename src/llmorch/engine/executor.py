@@ -96,7 +96,9 @@ class Executor:
                     for text in self.state.definition.warnings:
                         self.journal.append(Warned(None, "unused-input", text))
                 else:
-                    for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
+                    for state in [
+                        step for step in self.state.steps.values() if step.status == "running" and not step.owner
+                    ]:
                         self._stepper.watch(state)  # a container that was open when the run was taken up again
                 if self._cancelled:
                     group.cancel_scope.cancel()

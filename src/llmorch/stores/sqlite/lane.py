@@ -1,0 +1,203 @@
+"""A thread that carries out jobs in order, and how a task of any event loop waits for one."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+from weakref import WeakSet
+
+import anyio
+
+from ..._clock import monotonic
+from ..._wake import Waker
+from ...errors import StoreError
+
+__all__ = ["Job", "Lane", "Work"]
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+_GROUP = 512
+_AT_EXIT_S = 2.0
+
+
+class Job(Generic[T]):
+    """Something to do on a database connection, and the task that waits for it.
+
+    The task may stop waiting; the job is carried out all the same.
+
+    Args:
+        patience_s: For how many seconds a locked database is tried again; None is for ever, on a full disk too.
+        size: About how many bytes it writes.
+    """
+
+    __slots__ = ("_error", "_is_done", "_waker", "due", "is_withdrawn", "patience_s", "result", "size", "work")
+
+    def __init__(self, work: Work[T], *, patience_s: float | None, size: int = 0) -> None:
+        self.work = work
+        self.patience_s = patience_s
+        self.size = size
+        self.due = None if patience_s is None else monotonic() + patience_s
+        self.is_withdrawn = False
+        self._waker = Waker()
+        self._is_done = False
+        self.result: T | None = None
+        self._error: Exception | None = None
+
+    def finish(self, result: T) -> None:
+        """It is done; called on the lane's thread."""
+        self.result = result
+        self._is_done = True
+        self._waker.wake()
+
+    def fail(self, error: Exception) -> None:
+        """It cannot be done; called on the lane's thread."""
+        if self._is_done:
+            return
+        self._error = error
+        self._is_done = True
+        self._waker.wake()
+
+    async def outcome(self) -> T:
+        """Wait until it is done; what it raised is raised here.
+
+        A caller that is cancelled gets the cancellation, but not before it is decided whether the job is done: a job
+        with patience is given up at the next try, one without is seen through.
+        """
+        try:
+            await self._end()
+        except GeneratorExit:  # nobody runs this coroutine any more
+            raise
+        except BaseException:
+            self.is_withdrawn = self.patience_s is not None
+            with anyio.CancelScope(shield=True):
+                await self._end()
+            raise
+        if self._error is not None:
+            raise self._error
+        return cast("T", self.result)
+
+    async def _end(self) -> None:
+        while not self._is_done:
+            await self._waker.wait()
+
+
+class Lane:
+    """One thread with a queue of jobs; it begins with the first job.
+
+    Args:
+        attempt: Carries out as many of the jobs as it can and gives back those to try again; called on the thread.
+        at_end: Closes what the thread opened; called on the thread.
+    """
+
+    def __init__(
+        self, name: str, attempt: Callable[[list[Job[object]]], list[Job[object]]], *, at_end: Callable[[], None]
+    ) -> None:
+        self.is_stopping = threading.Event()
+        self._name = name
+        self._attempt = attempt
+        self._at_end = at_end
+        self._jobs: queue.SimpleQueue[Job[object] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+        _living.add(self)
+
+    def put(self, job: Job[T]) -> None:
+        """Queue a job.
+
+        Raises:
+            StoreError: The lane was stopped.
+        """
+        with self._guard:
+            if self.is_stopping.is_set():
+                raise StoreError("The store is closed; open a new one")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            self._jobs.put(cast("Job[object]", job))
+
+    def stop(self) -> None:
+        """Let the thread end when the jobs queued so far are done; returns at once."""
+        with self._guard:
+            if not self.is_stopping.is_set():
+                self.is_stopping.set()
+                self._jobs.put(None)
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Block until the thread has ended; never call it on an event loop."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
+    def orphan(self) -> None:
+        """Forget the parent's thread, in a forked child."""
+        self._guard = threading.Lock()
+        self._thread = None
+
+    def pause(self, seconds: float) -> None:
+        """Wait on the thread, but no longer than until the lane is stopped."""
+        if self.is_stopping.is_set():
+            threading.Event().wait(min(seconds, 0.05))
+        else:
+            self.is_stopping.wait(seconds)
+
+    def _run(self) -> None:
+        waiting: list[Job[object]] = []
+        try:
+            while self._gather(waiting):
+                waiting = self._carry_out(waiting)
+        finally:
+            self._at_end()
+
+    def _carry_out(self, jobs: list[Job[object]]) -> list[Job[object]]:
+        try:
+            return self._attempt(jobs)
+        except Exception as error:  # a defect must not leave tasks waiting for ever
+            for job in jobs:
+                job.fail(error)
+            return []
+
+    def _gather(self, waiting: list[Job[object]]) -> bool:
+        """Add what is queued; blocks only when nothing waits. False when the lane is stopped and all is done."""
+        try:
+            if not waiting:
+                job = self._jobs.get()
+                if job is None:
+                    return False
+                waiting.append(job)
+            while len(waiting) < _GROUP:
+                job = self._jobs.get_nowait()
+                if job is None:
+                    self._jobs.put(None)  # nothing comes behind it, so it is found again when nothing waits
+                    break
+                waiting.append(job)
+        except queue.Empty:
+            pass
+        return True
+
+
+_living: WeakSet[Lane] = WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Let every lane of this process finish what was queued: its threads are daemons."""
+    lanes = list(_living)
+    for lane in lanes:
+        lane.stop()
+    for lane in lanes:
+        lane.join(_AT_EXIT_S)
+
+
+def _in_child() -> None:
+    """The threads are the parent's; its locks may have been held when it forked."""
+    for lane in _living:
+        lane.orphan()
+    _living.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)

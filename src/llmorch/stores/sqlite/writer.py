@@ -1,0 +1,228 @@
+"""The one connection that writes: units of many runs are committed together, each whole or not at all."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+from ..._clock import monotonic
+from ...errors import LLMOrchError, StoreError
+from .faults import Trouble, error_of, trouble_of
+from .lane import Job, Lane
+from .locks import CheckpointLock
+from .owners import Owners
+from .place import Place
+from .schema import is_behind, migrate, version_of
+
+__all__ = ["Writer"]
+
+_CHECKPOINT_BYTES = 4 << 20
+_TOO_LONG_BYTES = 64 << 20
+_PAGE_OVERHEAD = 4096  # a commit writes at least one page of the log
+_LONGEST_PAUSE_S = {Trouble.BUSY: 0.25, Trouble.FULL: 2.0}
+_DRAIN_S = 5.0
+_BALLAST_EVERY_S = 30.0
+
+Outcome = tuple[Job[object], object, Exception | None]
+
+
+class Writer:
+    """Commits jobs in groups, on a thread of its own.
+
+    A job's work runs inside a transaction. An error of llmorch that it raises is its answer, and what it wrote is kept;
+    anything else that it raises undoes it. A locked or full file is tried again: a job with patience until that is
+    over (`StoreBusy`; `StoreFull` at once), one without for ever.
+
+    Args:
+        synchronous: `FULL` survives the loss of power, `NORMAL` the end of the process.
+        busy_s: For how long SQLite itself waits for a lock, in seconds, before the job is tried anew.
+        owners: Who lives; let go of when the thread ends.
+    """
+
+    def __init__(self, place: Place, *, synchronous: Literal["FULL", "NORMAL"], busy_s: float, owners: Owners) -> None:
+        self.trouble: Trouble | None = None
+        self._place = place
+        self._synchronous = synchronous
+        self._busy_s = busy_s
+        self._owners = owners
+        self._gate = CheckpointLock(place.checkpoint)
+        self._connection: sqlite3.Connection | None = None
+        self._owed = 0  # bytes written to the log since the last checkpoint
+        self._is_alone = False  # the last commit kept the lock, for a checkpoint
+        self._tries = 0
+        self._ballast_at = 0.0
+        self._stopped_at: float | None = None
+        self.lane = Lane(f"llmorch-write-{place.database.name}", self._attempt, at_end=self._close)
+
+    def _attempt(self, jobs: list[Job[object]]) -> list[Job[object]]:
+        for job in [job for job in jobs if job.is_withdrawn]:
+            job.fail(StoreError("the caller was cancelled"))
+            jobs.remove(job)
+        try:
+            outcomes = self._commit(jobs) if jobs else []
+        except Exception as error:  # whatever went wrong, somebody waits to be told
+            return self._after(error, jobs)
+        for job, result, refusal in outcomes:
+            job.finish(result) if refusal is None else job.fail(refusal)
+        self._tries, self.trouble = 0, None
+        self._keep_house(sum(job.size for job in jobs))
+        return []
+
+    def _commit(self, jobs: list[Job[object]]) -> list[Outcome]:
+        connection = self._opened()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._gate.share()
+            outcomes = [_outcome(job, connection) for job in jobs]
+            self._is_alone = self._owed >= _CHECKPOINT_BYTES and self._gate.keep_alone()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            self._is_alone = False
+            self._gate.release()
+            raise
+        if not self._is_alone:
+            self._gate.release()
+        return outcomes
+
+    # When it does not work
+
+    def _after(self, error: Exception, jobs: list[Job[object]]) -> list[Job[object]]:
+        """Answer those who need not wait any longer; gives those to try again, after a pause."""
+        if isinstance(error, LLMOrchError):  # the file is none for this llmorch
+            self._drop()
+            return _refused(jobs, lambda: error)
+        trouble = trouble_of(error)
+        if trouble is Trouble.UNIT and len(jobs) > 1:
+            return self._one_by_one(jobs)
+        if trouble in (Trouble.UNIT, Trouble.CORRUPT):
+            if trouble is Trouble.CORRUPT:
+                self._drop()
+            return _refused(jobs, lambda: error_of(trouble, error, path=self._place.database))
+        if trouble in (Trouble.REFUSED, Trouble.BROKEN):
+            self._drop()  # what it holds in memory is not to be trusted after a failed write
+        self.trouble = trouble
+        waiting = self._still_waiting(trouble, error, jobs)
+        if waiting and not (trouble is Trouble.FULL and self._place.drop_ballast()):
+            longest = _LONGEST_PAUSE_S.get(trouble, 1.0)
+            self.lane.pause(min(longest, 0.002 * 2 ** min(self._tries, 12)) * random.uniform(0.5, 1.0))
+            self._tries += 1
+        return waiting
+
+    def _one_by_one(self, jobs: list[Job[object]]) -> list[Job[object]]:
+        for at, job in enumerate(jobs):
+            if rest := self._attempt([job]):
+                return rest + jobs[at + 1 :]
+        return []
+
+    def _still_waiting(self, trouble: Trouble, cause: Exception, jobs: list[Job[object]]) -> list[Job[object]]:
+        now = monotonic()
+        if self.lane.is_stopping.is_set() and self._stopped_at is None:
+            self._stopped_at = now
+        is_over = self._stopped_at is not None and now >= self._stopped_at + _DRAIN_S
+        waiting: list[Job[object]] = []
+        for job in jobs:
+            has_time = job.due is None or (trouble is Trouble.BUSY and now < job.due)
+            if has_time and not is_over:
+                waiting.append(job)
+            else:
+                job.fail(error_of(trouble, cause, path=self._place.database, waited_s=job.patience_s or _DRAIN_S))
+        return waiting
+
+    # The connection
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._place.prepare()
+            self._owners.sweep()
+            self._gate.share()
+            try:
+                self._connection = self._open()
+            finally:
+                self._gate.release()
+            self._place.load_ballast()
+            self._owed = self._place.wal_bytes()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._place.writer_uri(), uri=True, timeout=self._busy_s, isolation_level=None, check_same_thread=False
+        )
+        try:
+            version_of(connection, self._place.database)  # before anything is changed
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StoreError(
+                    f"SQLite cannot keep a write-ahead log for {self._place.database} (it says {mode!r}); put the "
+                    "store on a local disk"
+                )
+            for setting in self._settings():
+                connection.execute(f"PRAGMA {setting}")
+            if is_behind(connection, self._place.database):
+                migrate(connection, self._place.database)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _settings(self) -> list[str]:
+        settings = [
+            f"synchronous = {self._synchronous}", "wal_autocheckpoint = 0", "mmap_size = 0", "foreign_keys = ON",
+            "trusted_schema = OFF", "temp_store = MEMORY",
+        ]  # fmt: skip
+        if sys.platform == "darwin":  # its fsync leaves the data in the disk's cache
+            settings += ["fullfsync = ON", "checkpoint_fullfsync = ON"]
+        return settings
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _close(self) -> None:
+        self._drop()  # the last connection of all moves the log into the database
+        self._gate.close()
+        self._owners.close()
+
+    # Between commits
+
+    def _keep_house(self, written: int) -> None:
+        """Move the log into the database when it has grown, and set room aside again."""
+        self._owed += written + _PAGE_OVERHEAD
+        if self._is_alone:
+            self._is_alone = False
+            try:
+                self._checkpoint()
+            except (sqlite3.Error, OSError):  # the log only grows, and a later commit tries again
+                self._owed = 0
+            finally:
+                self._gate.release()
+        now = monotonic()
+        if now >= self._ballast_at:
+            self._ballast_at = now + _BALLAST_EVERY_S
+            self._place.load_ballast()
+
+    def _checkpoint(self) -> None:
+        kind = "TRUNCATE" if self._place.wal_bytes() > _TOO_LONG_BYTES else "PASSIVE"
+        self._opened().execute(f"PRAGMA wal_checkpoint({kind})").fetchall()
+        self._owed = 0
+
+
+def _outcome(job: Job[object], connection: sqlite3.Connection) -> Outcome:
+    try:
+        return job, job.work(connection), None
+    except LLMOrchError as refusal:
+        return job, None, refusal
+
+
+def _refused(jobs: list[Job[object]], make: Callable[[], Exception]) -> list[Job[object]]:
+    for job in jobs:
+        job.fail(make())
+    return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Generic, Literal, NoReturn, Self, TypeVar, cast
@@ -108,7 +109,7 @@ class Checked:
     remedy: str = ""
 
 
-class Report:
+class Report(ABC):
     """What came of a whole suite; `print` shows it.
 
     Attributes:
@@ -145,9 +146,9 @@ class Report:
         return tuple(dict.fromkeys(found))
 
     @property
+    @abstractmethod
     def title(self) -> str:
         """What was checked."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         counts = f"{len(self.passed)} passed, {len(self.skipped)} skipped, {len(self.broken)} broken"

@@ -196,18 +196,20 @@ from llmorch import StoreError
 from llmorch.ports import InboxItem
 from llmorch.stores.sqlite import SqliteStore
 
-async def main():
-    store = SqliteStore(sys.argv[1])
-    print("read", (await store.load("r1")).last_seq)
+async def main(path):
+    store = SqliteStore(path)
+    read = (await store.load("r1")).last_seq
     try:
         await store.put("r1", InboxItem("cancel"))
     except StoreError as error:
+        print("read", read)
         print(error)
     await store.aclose()
 
+anyio.run(main, sys.argv[2])  # loads every module while they may be read: nobody's user may not enter every folder
 os.setgid(65534)
 os.setuid(65534)
-anyio.run(main)
+anyio.run(main, sys.argv[1])
 """
 
 
@@ -218,7 +220,9 @@ def test_a_folder_that_may_only_be_read_is_read_and_says_why_nothing_is_written(
         folder.chmod(0o755)
         anyio.run(written, folder / "runs.db")
         (folder / "runs.db").chmod(0o644)
-        command = [sys.executable, "-c", READ_ONLY, str(folder / "runs.db")]
+        (folder / "other").mkdir(mode=0o700)
+        anyio.run(written, folder / "other" / "runs.db")
+        command = [sys.executable, "-c", READ_ONLY, str(folder / "runs.db"), str(folder / "other" / "runs.db")]
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         read, _, refused = answer.stdout.partition("\n")
         assert read == "read 3", answer.stderr

@@ -23,10 +23,10 @@ from tests.wire.fault_client import KEY, FaultDesk, ask, provider_on
 from tests.wire.fault_page import PAGE, as_page
 from tests.wire.fault_table import FAULTS, MODES, Answers, Fails, Fault, cells
 
-# On trio the pool is httpx's own, so an injected httpx transport shows nothing new there; the long form plays it too.
-PLACES = [("pooled", "asyncio"), ("injected", "asyncio"), ("pooled", "trio")]
+# The short form plays both transports on asyncio; the long form plays them on trio, too, where the pool is httpx's own.
+PLACES = [("pooled", "asyncio"), ("injected", "asyncio")]
 if os.environ.get("LLMORCH_LONG") == "1":
-    PLACES.append(("injected", "trio"))
+    PLACES += [("pooled", "trio"), ("injected", "trio")]
 HTTP = {"httpx", "httpcore", "h11", "aiohttp", "httpx_aiohttp"}
 AT_ONCE = 24
 MAX_GROWTH = 64 << 20

@@ -300,8 +300,7 @@ def _limits(limits: Mapping[str, Limit], catalog: ModelCatalog) -> Limits:
     for key in limits:
         provider = key.partition(":")[0]
         if provider not in known:
-            hint = did_you_mean(provider, known) or ";"
-            raise ValueError(f"limits: {key!r} is of no provider there is{hint} known are {', '.join(known)}")
+            raise ValueError(f"limits: {key!r} is of no provider there is{did_you_mean(provider, known)}")
     return made
 
 

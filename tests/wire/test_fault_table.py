@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,10 +22,7 @@ from tests.wire.fault_client import KEY, FaultDesk, ask, provider_on
 from tests.wire.fault_page import PAGE, as_page
 from tests.wire.fault_table import FAULTS, MODES, Answers, Fails, Fault, cells
 
-# The short form plays both transports on asyncio; the long form plays them on trio, too, where the pool is httpx's own.
-PLACES = [("pooled", "asyncio"), ("injected", "asyncio")]
-if os.environ.get("LLMORCH_LONG") == "1":
-    PLACES += [("pooled", "trio"), ("injected", "trio")]
+PLACES = [("pooled", "asyncio"), ("injected", "asyncio"), ("pooled", "trio"), ("injected", "trio")]
 HTTP = {"httpx", "httpcore", "h11", "aiohttp", "httpx_aiohttp"}
 AT_ONCE = 24
 MAX_GROWTH = 64 << 20

@@ -284,7 +284,7 @@ class RunStore(Protocol):
         """
         ...
 
-    async def put(self, run_id: str, item: InboxItem) -> None:
+    async def post(self, run_id: str, item: InboxItem) -> None:
         """Leave something for the run's owner.
 
         Raises:

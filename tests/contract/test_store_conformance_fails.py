@@ -34,7 +34,7 @@ class Waiting(MemoryStore):
 
 
 class Incomplete(MemoryStore):
-    put: Any = None
+    post: Any = None
 
 
 class ForgetsTags(MemoryStore):
@@ -245,9 +245,9 @@ class OneUseOfADefinition(MemoryStore):
 
 
 class LeavesTheInbox(MemoryStore):
-    async def put(self, run_id: str, item: InboxItem) -> None:
+    async def post(self, run_id: str, item: InboxItem) -> None:
         if run_id in self._logs or run_id == "0" * 26:
-            await super().put(run_id, item)
+            await super().post(run_id, item)
 
 
 class TakesFromTheLiving(MemoryStore):
@@ -287,18 +287,18 @@ class LooksThenClaims(Waiting):
 
 
 class LooksThenPuts(Waiting):
-    async def put(self, run_id: str, item: InboxItem) -> None:
+    async def post(self, run_id: str, item: InboxItem) -> None:
         log, key = self._log(run_id), (item.kind, item.step, item.call)
         if key not in (log.inbox or {}) and key not in (log.taken or set()):
             await anyio.lowlevel.checkpoint()
             (log.inbox or {}).pop(key, None)
-        await super().put(run_id, item)
+        await super().post(run_id, item)
 
 
 class LastAnswerWins(MemoryStore):
-    async def put(self, run_id: str, item: InboxItem) -> None:
+    async def post(self, run_id: str, item: InboxItem) -> None:
         (self._log(run_id).inbox or {}).pop((item.kind, item.step, item.call), None)
-        await super().put(run_id, item)
+        await super().post(run_id, item)
 
 
 class ForgetsWhatWasTaken(MemoryStore):
@@ -310,9 +310,9 @@ class ForgetsWhatWasTaken(MemoryStore):
 
 
 class AnswersWithKeyError(MemoryStore):
-    async def put(self, run_id: str, item: InboxItem) -> None:
+    async def post(self, run_id: str, item: InboxItem) -> None:
         try:
-            await super().put(run_id, item)
+            await super().post(run_id, item)
         except AlreadyAnswered:
             raise KeyError(item.step) from None
 

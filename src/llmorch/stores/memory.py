@@ -280,8 +280,8 @@ class MemoryStore:
             self._enter(claim.run_id, log, status)
         return True
 
-    async def put(self, run_id: str, item: InboxItem) -> None:
-        """Leave something for the owner; see `RunStore.put`."""
+    async def post(self, run_id: str, item: InboxItem) -> None:
+        """Leave something for the owner; see `RunStore.post`."""
         if not self._log(run_id).put(item):
             where = f"step {item.step!r} of run {run_id}" if item.step else f"run {run_id}"
             raise AlreadyAnswered(

@@ -20,7 +20,7 @@ from ._suite import Broken, broken, name_of, skipped
 __all__ = ["RULES", "RULES_BEFORE"]
 
 _METHODS = (
-    "create", "append", "load", "events", "list_runs", "delete_run", "claim", "renew", "release", "put", "inbox",
+    "create", "append", "load", "events", "list_runs", "delete_run", "claim", "renew", "release", "post", "inbox",
     "definition", "recoverable", "aclose",
 )  # fmt: skip
 _DELAYS_S = (0.0, 0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.03)
@@ -108,7 +108,7 @@ async def _guarded(case: StoreCase) -> None:
     claim = await case.run()
     await case.store.append(replace(claim), notes(claim, 2))
     item = InboxItem("answer", "ask", 0, "yes", 5, "Ada")
-    await case.store.put(claim.run_id, item)
+    await case.store.post(claim.run_id, item)
     before = await case.store.load(claim.run_id)
     for epoch, last in ((2, 3), (0, 3), (1, 2), (1, 4), (2, 4)):
         wrong = Claim(claim.run_id, epoch, last)
@@ -233,7 +233,7 @@ async def _cancelled(case: StoreCase) -> None:
     item = InboxItem("answer", "ask", 0, "yes", 5)
     for delay_s in _DELAYS_S:
         claim = await case.run()
-        await case.store.put(claim.run_id, item)
+        await case.store.post(claim.run_id, item)
         before = await case.store.load(claim.run_id)
         unit = notes(claim, 64)
         what = f"an append cancelled after {delay_s * 1000:g} ms"

@@ -93,17 +93,17 @@ async def _inbox(case: StoreCase) -> None:
         InboxItem("cancel", at=1_700_000_000_000_005),
     ]
     for item in items:
-        await case.store.put(claim.run_id, item)
-    await case.store.put(other.run_id, items[0])
+        await case.store.post(claim.run_id, item)
+    await case.store.post(other.run_id, items[0])
     await _holds(case, claim, items, "five items were put")
     again = replace(items[0], data="another", by="Bob")
-    await refused(case.store.put(claim.run_id, again), "a second answer to the same step", kinds=(AlreadyAnswered,))
+    await refused(case.store.post(claim.run_id, again), "a second answer to the same step", kinds=(AlreadyAnswered,))
     await _holds(case, claim, items, "a second answer was refused")
     reply = await case.store.append(replace(claim), notes(claim, 1), consumed=[items[1], items[0]])
     if reply.inbox is not True:
         broken(f"append() answered inbox={reply.inbox!r} while three items were left")
     await _holds(case, claim, items[2:], "a unit consumed the first two of five")
-    await refused(case.store.put(claim.run_id, again), "an answer to a step that took one up", kinds=(AlreadyAnswered,))
+    await refused(case.store.post(claim.run_id, again), "an answer to a step that took one up", kinds=(AlreadyAnswered,))
     claim.last_seq = 2
     reply = await case.store.append(replace(claim), notes(claim, 1), consumed=items[2:])
     if reply.inbox is not False:
@@ -123,7 +123,7 @@ async def _holds(case: StoreCase, claim: Claim, wanted: list[InboxItem], when: s
 async def _puts_at_once(case: StoreCase) -> None:
     claim = await case.run()
     items = [InboxItem("answer", "ask", 0, f"answer {place}", 5, f"person {place}") for place in range(_CONTENDERS)]
-    ends = await at_once([partial(case.store.put, claim.run_id, item) for item in items])
+    ends = await at_once([partial(case.store.post, claim.run_id, item) for item in items])
     won = one_winner(ends, "answers to one step", loses=AlreadyAnswered)
     await _holds(case, claim, [items[won]], f"answer {won} of {_CONTENDERS} won")
 
@@ -133,7 +133,7 @@ async def _release(case: StoreCase) -> None:
     await case.store.append(replace(claim), notes(claim, 1), status="waiting")
     claim.last_seq = 2
     before = await case.store.load(claim.run_id)
-    await case.store.put(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
+    await case.store.post(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
     if await case.store.release(claim, status="failed") is not False:
         broken("release() with something in the inbox did not give False")
     await case.unchanged(before, "release() with something in the inbox")
@@ -147,7 +147,7 @@ async def _race(case: StoreCase) -> None:
     claim = await case.run()
 
     async def answer() -> bool:
-        await case.store.put(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
+        await case.store.post(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
         return True
 
     async def leave() -> bool:
@@ -162,7 +162,7 @@ async def _race(case: StoreCase) -> None:
     free = ends[1] is True
     if (row.owner is None, listed) != (free, free):
         broken(
-            f"release() at the moment of put() gave {ends[1]}, and then the row says owner={row.owner!r} and "
+            f"release() at the moment of post() gave {ends[1]}, and then the row says owner={row.owner!r} and "
             f"recoverable() {'lists' if listed else 'does not list'} the run"
         )
 
@@ -204,7 +204,7 @@ async def _recoverable(case: StoreCase) -> None:
         if release is not None:
             await case.store.release(claim, status=release)
         if inbox:
-            await case.store.put(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
+            await case.store.post(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
 
     now = now_us()
     await made("running, owned", release=None)

@@ -34,11 +34,11 @@ async def _survives(case: StoreCase) -> None:
     for place, event in enumerate(unit):
         event.run_id, event.seq, event.at_us = row.id, place + 2, 1_700_000_000_123_456 + place
     answer, left = InboxItem("answer", "ask", 0, DATA, 5, "Ada"), InboxItem("answer", "other", 1, None, 6)
-    await case.store.put(row.id, answer)
+    await case.store.post(row.id, answer)
     claim = Claim(row.id, 1, 1)
     await case.store.append(claim, unit, status="waiting", consumed=[answer], wake_at=2**52)
     await case.store.release(Claim(row.id, 1, len(unit) + 1), status="waiting")
-    await case.store.put(row.id, left)
+    await case.store.post(row.id, left)
     gone = await case.run()
     await case.store.delete_run(gone.run_id)
     before = await case.store.load(row.id)
@@ -50,7 +50,7 @@ async def _survives(case: StoreCase) -> None:
         broken(f"opened again, {fault}")
     if list(await again.inbox(row.id)) != [left]:
         broken(f"opened again, the inbox holds {await again.inbox(row.id)}, not {[left]}")
-    asked = again.put(row.id, answer)
+    asked = again.post(row.id, answer)
     await refused(asked, "opened again, an answer to a step that took one up", kinds=(AlreadyAnswered,))
     await refused(again.load(gone.run_id), "opened again, load() of a deleted run", kinds=(RunNotFound,))
     definition = await again.definition(_SHA)
@@ -106,9 +106,9 @@ async def _two_handles(case: StoreCase) -> None:
     if [event.seq for event in await two.events(claim.run_id, after=1)] != [2, 3, 4]:
         broken("a second handle does not see the events that the first one committed")
     await refused(two.claim(claim.run_id, "owner-2"), "a second handle's claim of a run that the first one has")
-    await two.put(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
+    await two.post(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
     item = InboxItem("answer", "ask", 0, "no", 6)
-    await refused(one.put(claim.run_id, item), "an answer after one over the other handle", kinds=(AlreadyAnswered,))
+    await refused(one.post(claim.run_id, item), "an answer after one over the other handle", kinds=(AlreadyAnswered,))
     if await one.release(claim, status="waiting") is not False:
         broken("release() gave the run up although the other handle had put something into its inbox")
     await one.append(replace(claim), notes(claim, 1), consumed=await one.inbox(claim.run_id), status="waiting")

@@ -32,7 +32,7 @@ async def _not_found(case: StoreCase) -> None:
     await refused(store.events(_MISSING), "events() of a run that is not there", kinds=no_run)
     await refused(store.delete_run(_MISSING), "delete_run() of a run that is not there", kinds=no_run)
     await refused(store.claim(_MISSING, "owner-2"), "claim() of a run that is not there", kinds=no_run)
-    await refused(store.put(_MISSING, InboxItem("wake")), "put() for a run that is not there", kinds=no_run)
+    await refused(store.post(_MISSING, InboxItem("wake")), "post() for a run that is not there", kinds=no_run)
     claim = Claim(_MISSING, 1, 1)
     asked = store.append(claim, [note(claim)])
     await refused(asked, "append() to a run that is not there", kinds=(RunNotFound, ClaimLost))
@@ -153,13 +153,13 @@ async def _deleted(case: StoreCase) -> None:
     kept = await case.run(tags=("x",))
     item = InboxItem("answer", "ask", 0, "yes", 5)
     for run_id in (gone.id, kept.run_id):
-        await case.store.put(run_id, item)
+        await case.store.post(run_id, item)
     await case.store.release(Claim(gone.id, 1, 1), status="waiting")
     await case.store.delete_run(gone.id)
     asks: dict[str, Callable[[], Awaitable[object]]] = {
         "load()": partial(case.store.load, gone.id),
         "events()": partial(case.store.events, gone.id),
-        "put()": partial(case.store.put, gone.id, replace(item, step="other")),
+        "post()": partial(case.store.post, gone.id, replace(item, step="other")),
         "claim()": partial(case.store.claim, gone.id, "owner-2"),
         "a second delete_run()": partial(case.store.delete_run, gone.id),
     }

@@ -95,7 +95,7 @@ async def write(path: str, run_id: str) -> None:
         size = random.choice([1, 1, 2, 5])
         unit = [note(run_id, seq) for seq in range(mine.last_seq + 1, mine.last_seq + 1 + size)]
         item = InboxItem("wake", f"epoch {mine.epoch}", mine.last_seq + 1)
-        await store.put(run_id, item)
+        await store.post(run_id, item)
         reply = await store.append(mine, unit, consumed=[item, *left])
         left.clear()
         mine = Claim(run_id, mine.epoch, reply.last_seq)

@@ -73,7 +73,7 @@ async def test_values_that_are_no_json_and_gaps_are_refused_to_the_caller(tmp_pa
     with pytest.raises(ValueError, match="seq 4 stands where 3 was due"):
         await store.append(claim, [note("r1", 2), note("r1", 4)])
     with pytest.raises((ValueError, TypeError)):
-        await store.put("r1", InboxItem("answer", "ask", data=float("nan")))
+        await store.post("r1", InboxItem("answer", "ask", data=float("nan")))
     assert await store.inbox("r1") == []
     assert (await store.load("r1")).last_seq == 1
     await store.aclose()
@@ -96,11 +96,11 @@ async def test_what_can_be_given_up_is_given_up_when_its_caller_is_cancelled(tmp
     await made(store)
     with locked(store.path):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.put, "r1", InboxItem("answer", "ask"))
+            tasks.start_soon(store.post, "r1", InboxItem("answer", "ask"))
             await until(lambda: store.trouble == "store-busy")
             tasks.cancel_scope.cancel()
     assert await store.inbox("r1") == []
-    await store.put("r1", InboxItem("answer", "ask"))
+    await store.post("r1", InboxItem("answer", "ask"))
     await store.aclose()
 
 
@@ -123,7 +123,7 @@ async def test_a_locked_file_is_busy_for_everybody_but_units_and_readers(tmp_pat
             with pytest.raises(StoreBusy, match=r"runs\.db stayed locked for 0\.1 s"):
                 await made(store, "r2")
             with pytest.raises(StoreBusy):
-                await store.put("r1", InboxItem("cancel"))
+                await store.post("r1", InboxItem("cancel"))
             tasks.start_soon(store.append, claim, [note("r1", 2)])
             await until(lambda: store.trouble == "store-busy")
             assert (await store.load("r1")).last_seq == 1  # readers do not wait for writers

@@ -101,7 +101,7 @@ async def test_consumed_items_and_events_go_together_or_not_at_all(tmp_path: Pat
     store = SqliteStore(tmp_path / "runs.db")
     claim = await made(store)
     item = InboxItem("answer", "ask", data={"a": 1}, at=5, by="me")
-    await store.put("r1", item)
+    await store.post("r1", item)
     with pytest.raises(ClaimLost):
         await store.append(Claim("r1", 9, 1), [note("r1", 2)], consumed=[item])
     assert await store.inbox("r1") == [item]
@@ -109,7 +109,7 @@ async def test_consumed_items_and_events_go_together_or_not_at_all(tmp_path: Pat
     await store.append(claim, [note("r1", 2)], consumed=[item], status="waiting", wake_at=77)
     assert await store.inbox("r1") == []
     with pytest.raises(AlreadyAnswered, match="'ask' of run r1"):
-        await store.put("r1", item)
+        await store.post("r1", item)
     assert await store.release(claim, status="waiting") is True
     assert (await store.load("r1")).wake_at == 77
     assert await store.recoverable(now=76) == []
@@ -137,7 +137,7 @@ async def test_a_definition_goes_with_the_last_run_that_was_made_of_it(tmp_path:
         row = RunRow(run_id, "w", "running", 1, None, 0, 1, definition_sha="abc")
         body = {"name": "w"} if run_id == "r2" else None
         await store.create(row, [RunStarted("w", run_id=run_id, seq=1)], definition=body)
-    await store.put("r1", InboxItem("cancel"))
+    await store.post("r1", InboxItem("cancel"))
     await store.delete_run("r1")
     assert await store.definition("abc") == {"name": "w"}
     await store.delete_run("r2")

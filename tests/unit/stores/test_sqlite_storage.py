@@ -200,7 +200,7 @@ async def main(path):
     store = SqliteStore(path)
     read = (await store.load("r1")).last_seq
     try:
-        await store.put("r1", InboxItem("cancel"))
+        await store.post("r1", InboxItem("cancel"))
     except StoreError as error:
         print("read", read)
         print(error)
@@ -270,7 +270,7 @@ async def test_a_full_disk_lets_units_wait_and_refuses_the_rest(small_disk: Path
         with pytest.raises(StoreFull, match=r"no room left for the store.*SQLITE_FULL"):
             await made(store, "r2", tags=("long" * 50_000,))
         with pytest.raises(StoreFull):
-            await store.put("r1", InboxItem("answer", "ask", data="long" * 50_000))
+            await store.post("r1", InboxItem("answer", "ask", data="long" * 50_000))
         reached = (await store.load("r1")).last_seq
         assert reached < units
         assert len(await store.events("r1")) == reached

@@ -154,9 +154,9 @@ class SqliteStore:
             self._owners.drop(claim.run_id, claim.epoch)
         return is_released
 
-    async def put(self, run_id: str, item: InboxItem) -> None:
-        """Leave something for the owner; see `RunStore.put`."""
-        await self._write(self._units.put(run_id, item))
+    async def post(self, run_id: str, item: InboxItem) -> None:
+        """Leave something for the owner; see `RunStore.post`."""
+        await self._write(self._units.post(run_id, item))
 
     async def delete_run(self, run_id: str) -> None:
         """Forget a run; see `RunStore.delete_run`."""

@@ -239,8 +239,8 @@ class Units:
 
         return work
 
-    def put(self, run_id: str, item: InboxItem) -> Work[None]:
-        """Leave an item; see `RunStore.put`."""
+    def post(self, run_id: str, item: InboxItem) -> Work[None]:
+        """Leave an item; see `RunStore.post`."""
         dumps(item.data)  # what is no JSON is refused to the caller, before it stands in anybody's way
 
         def work(connection: sqlite3.Connection) -> None:

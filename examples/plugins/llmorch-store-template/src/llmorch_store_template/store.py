@@ -178,7 +178,7 @@ class LinesStore:
 
         return await self._do(ask)
 
-    async def put(self, run_id: str, item: InboxItem) -> None:
+    async def post(self, run_id: str, item: InboxItem) -> None:
         def ask(book: Book) -> None:
             run = _run(book, run_id)
             if key_of(item) in (*run.inbox, *run.taken):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         first_of,
         optional,
     )
+    from .diff import Diff
     from .errors import (
         AlreadyAnswered,
         AnswerInvalid,
@@ -119,6 +120,7 @@ __all__ = [
     "ContentRefused",
     "ContextTooLong",
     "Default",
+    "Diff",
     "EmptyResponse",
     "Event",
     "File",
@@ -221,6 +223,7 @@ __getattr__, __dir__ = _attach(
         "ContentRefused": "llmorch.errors",
         "ContextTooLong": "llmorch.errors",
         "Default": "llmorch.models.policy",
+        "Diff": "llmorch.diff",
         "EmptyResponse": "llmorch.errors",
         "Event": "llmorch.events",
         "File": "llmorch.models.message",

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 from . import _wake, sync
+from .diff import Diff
 from .errors import LLMOrchError
 from .models.payload import Payload
 from .models.policy import Budget, Limit
@@ -16,7 +17,9 @@ from .orchestrator import Orchestrator
 from .planner.plan import Plan
 from .ports import CredentialSource, Provider, ResponseCache, RunStore
 from .pricing import Price
+from .recover import Recover
 from .run import Run
+from .stores.registry import Durability
 from .stream import Stream
 from .workflow import Workflow
 
@@ -37,7 +40,9 @@ class OrchestratorOptions(TypedDict, total=False):
     credentials: CredentialSource | None
     workflows: Iterable[Workflow[Any]]
     deps: Any
+    recover: Recover
     concurrency: int
+    durability: Durability
 
 
 _options: OrchestratorOptions = {}
@@ -106,6 +111,10 @@ class _DefaultRunner:
     def plan(self, action: Any, values: Mapping[str, Any] | None) -> Plan:
         """Read an action without running it; needs no loop."""
         return Orchestrator(**_options).plan(action, values)
+
+    def diff(self, workflow: Workflow[Any], run: Run[Any], *, replace: Mapping[str, Any] | None) -> Diff:
+        """Compare a workflow with a run; needs no loop."""
+        return Orchestrator(**_options).diff(run, workflow=workflow, replace=replace)
 
 
 _runner = _DefaultRunner()

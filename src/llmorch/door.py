@@ -39,6 +39,10 @@ class Runner(Protocol):
         """Read an action without running it."""
         ...
 
+    def diff(self, workflow: Any, run: Any, *, replace: Mapping[str, Any] | None) -> Any:
+        """Compare a workflow with a run."""
+        ...
+
 
 _home = ""
 

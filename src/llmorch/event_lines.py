@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from types import UnionType
+from json.encoder import encode_basestring_ascii
+from operator import attrgetter
+from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, cast, get_args, get_origin
 
-from . import _json, events
+from . import events
 from .events import Answer, Event
 from .models.failure import Failure
 from .models.message import ToolCall
 from .models.usage import Usage
 
-__all__ = ["from_line", "to_line"]
+__all__ = ["from_line", "own_fields", "to_line"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -45,10 +47,23 @@ def to_line(event: Event) -> str:
         '{"event":"StepStarted","run_id":"r1","seq":2,"at":"1970-01-01T00:00:01.500000Z","step":"draft","fingerprint":null}'
     """
     moment = event.at.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    line = {"event": type(event).__name__, "run_id": event.run_id, "seq": event.seq, "at": moment}
-    line.update(_plain_fields(event))
+    head = f'"event":"{type(event).__name__}","run_id":{_json_of(event.run_id)},"seq":{_json_of(event.seq)}'
+    own = own_fields(event)
+    return f'{{{head},"at":"{moment}"{"}" if own == "{}" else "," + own[1:]}'
+
+
+def own_fields(event: Event) -> str:
+    """What the line holds behind its head (kind, run, seq, time), as a JSON object in ASCII.
+
+    Raises:
+        ValueError: A value of the event is no JSON data.
+
+    Example:
+        >>> own_fields(StepStarted("draft", run_id="r1", seq=2))
+        '{"step":"draft","fingerprint":null}'
+    """
     try:
-        return _json.dumps(line)
+        return _record_of(event)
     except TypeError as error:
         raise ValueError(f"this {type(event).__name__} cannot be written as JSON: {error}") from error
 
@@ -81,26 +96,71 @@ _SHAPES: dict[type[Any], dict[str, tuple[Any, bool]]] = {}  # record -> its fiel
 # Writing
 
 
-def _plain_fields(record: Any) -> dict[str, Any]:  # Any: one of several dataclasses
-    kept = (field.name for field in fields(record) if field.name not in _HEAD and field.name not in _LIVE_ONLY)
-    return {name: _plain(getattr(record, name)) for name in kept}
+class _Form:
+    """The JSON object of a class with gaps for its values: names and order are worked out once."""
+
+    __slots__ = ("gaps", "names", "values")
+
+    def __init__(self, kind: type[Any]) -> None:  # Any: one of several dataclasses
+        self.names = [field.name for field in fields(kind) if field.name not in _HEAD and _is_kept(field)]
+        self.gaps = "{" + ",".join(f'"{name}":%s' for name in self.names) + "}"
+        self.values = _taker(self.names)
 
 
-def _plain(value: Any) -> Any:  # Any: a field of an event, as JSON data
+def _taker(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:  # Any: a record; its values
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda record: tuple(getattr(record, name) for name in names)  # attrgetter gives a single value bare
+
+
+_FORMS: dict[type[Any], _Form] = {}  # record -> its form
+
+
+def _form(kind: type[Any]) -> _Form:  # Any: as above
+    return _FORMS.get(kind) or _FORMS.setdefault(kind, _Form(kind))
+
+
+def _record_of(record: Any) -> str:  # Any: one of several dataclasses
+    form = _form(type(record))
+    return form.gaps % tuple([_WRITERS.get(type(value), _any_of)(value) for value in form.values(record)])
+
+
+def _json_of(value: Any) -> str:  # Any: a field of an event
+    return _WRITERS.get(type(value), _any_of)(value)
+
+
+def _items_of(items: tuple[Any, ...]) -> str:  # Any: as above
+    return f"[{','.join(map(_json_of, items))}]"
+
+
+def _plain(value: Any) -> Any:  # Any: what JSON does not have, as what it has
     match value:
         case Decimal():
             return str(value)
-        case Failure() | Usage() | Answer():
-            return _plain_fields(value)
-        case ToolCall():
-            return {"id": value.id, "name": value.name, "arguments": value.arguments}
+        case Failure() | Usage() | Answer() | ToolCall():
+            form = _form(type(value))
+            return dict(zip(form.names, form.values(value), strict=True))
         case Mapping():
-            plain = cast("Mapping[str, Any]", value)
-            return {key: _plain(item) for key, item in plain.items()}
-        case list() | tuple():
-            return [_plain(item) for item in cast("list[Any]", value)]
+            return dict(cast("Mapping[str, Any]", value))
         case _:
-            return value
+            raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+_any_of = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=_plain).encode
+
+# Most fields are one of these and need no encoder made for them; `_any_of` writes the same, and all the rest.
+_WRITERS: dict[type[Any], Callable[[Any], str]] = {
+    str: encode_basestring_ascii,
+    int: int.__repr__,
+    bool: {True: "true", False: "false"}.__getitem__,
+    NoneType: lambda _: "null",
+    Decimal: lambda amount: f'"{amount}"',
+    tuple: _items_of,
+    Usage: _record_of,
+    Failure: _record_of,
+    Answer: _record_of,
+    ToolCall: _record_of,
+}
 
 
 # Reading

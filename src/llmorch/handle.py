@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from .engine.listener import Listener
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["EventStream", "RunHandle"]
 
 T = TypeVar("T")
+Reread = Callable[[], Awaitable[Run[T]]]
 
 
 class RunHandle(Generic[T]):
@@ -42,16 +44,28 @@ class RunHandle(Generic[T]):
         return self._queries.listen(self._id, after=after)
 
     async def result(self) -> Run[T]:
-        """The run when it has ended; a failed run is returned, not raised.
+        """The run when it has ended, wherever it is carried out; a failed run is returned, not raised.
+
+        A run that nobody will go on with is returned as it is, `interrupted`.
 
         Raises:
             RunNotFound: There is no such run.
+            ClaimLost: It was carried out here, and another process has taken it.
             StoreError: The run could not be recorded.
         """
         return await self._queries.result(self._id)
 
+    async def peek(self) -> Run[T]:
+        """The run as far as it has come; does not wait for it.
+
+        Raises:
+            RunNotFound: There is no such run.
+            CodeMissing: Its code is not registered here.
+        """
+        return await self._queries.get(self._id)
+
     async def cancel(self) -> None:
-        """Stop the run; returns when it has stopped. Harmless when it has ended."""
+        """Stop the run, also in another process; returns when it has stopped. Harmless when it has ended."""
         await self._queries.cancel(self._id)
 
     def __repr__(self) -> str:
@@ -61,14 +75,24 @@ class RunHandle(Generic[T]):
 class EventStream(Generic[T]):
     """The events of a run that lives as long as this `async with` block; leaving early cancels it.
 
+    A run that was begun before, with the same idempotency key, is only watched.
+
     Attributes:
         run: The run, as far as it has come.
     """
 
-    def __init__(self, live: LiveRun) -> None:
+    def __init__(self, run: Run[T], listener: Listener, *, live: LiveRun | None, reread: Reread[T] | None) -> None:
+        self.run = run
+        self._listener = listener
         self._live = live
-        self._listener = live.listen()
-        self.run: Run[T] = Run(live.state)
+        self._reread = reread
+
+    @classmethod
+    async def of(cls, begun: LiveRun | RunHandle[T]) -> EventStream[T]:
+        """The stream of a run that begins, or of one that was begun before."""
+        if isinstance(begun, RunHandle):
+            return cls(await begun.peek(), begun.events(), live=None, reread=begun.peek)
+        return cls(Run(begun.state), begun.listen(), live=begun, reread=None)
 
     def __aiter__(self) -> Self:
         return self
@@ -77,13 +101,15 @@ class EventStream(Generic[T]):
         try:
             return await self._listener.__anext__()
         except StopAsyncIteration:
-            if self._live.failure is not None:
+            if self._live is not None and self._live.failure is not None:
                 raise self._live.failure from None
+            if self._reread is not None:
+                self.run = await self._reread()
             raise
 
     async def close(self) -> None:
-        """Stop listening, and the run too if it has not ended."""
+        """Stop listening, and the run too if it began here and has not ended."""
         self._listener.close()
-        if not self._live.ended:
+        if self._live is not None and not self._live.ended:
             self._live.executor.cancel()
             await self._live.wait()

@@ -15,14 +15,14 @@ from .catalog import ModelCatalog
 from .definition.workflow import WorkflowDef
 from .engine.places import Places
 from .engine.services import Services
-from .engine.state.resume import folded, reset_of, without
 from .engine.state.run import RunState
 from .errors import LLMOrchError, WorkflowInvalid, WrongLoop
-from .events import RunResumed, RunStarted
+from .events import Event, RunStarted
 from .inputs import prepare_inputs
 from .live import LiveRun
 from .models.action import Action
 from .models.policy import Budget
+from .models.values import Data
 from .observers import around_of, observers_of
 from .one_step import one_step
 from .planner.checks import check, unpriced
@@ -77,7 +77,7 @@ class Launcher:
         return self.queries.store
 
     @property
-    def _owner(self) -> str:
+    def owner(self) -> str:
         """What this process is called in the store; one that several processes use has a name for each."""
         return str(getattr(self._store, "owner", "here"))
 
@@ -120,12 +120,16 @@ class Launcher:
         *,
         inputs: Mapping[str, Any],
         options: RunOptions,
-    ) -> LiveRun:
+    ) -> LiveRun | str:
         """Check, validate, and put the run into the store; nothing runs yet.
+
+        Returns:
+            The run, or the id of the one that was begun with the same idempotency key before.
 
         Raises:
             WorkflowInvalid: The workflow cannot run.
             InputInvalid: The inputs do not fit.
+            IdempotencyConflict: The key was used with another workflow or other inputs.
         """
         self.bind()
         limit_s, tags = options.checked_timeout(), options.checked_tags()
@@ -145,59 +149,44 @@ class Launcher:
             at_us=now_us(),
             seq=1,
         )
-        return await self._put(definition, started)
+        return await self.put(definition, [started], key=options.checked_key())
 
-    async def _put(self, definition: WorkflowDef, started: RunStarted) -> LiveRun:
-        store, run_id = self._store, started.run_id
-        instant = getattr(store, "is_instant", False)  # such a store compares inputs only for idempotency keys
+    async def put(self, definition: WorkflowDef, events: Sequence[Event], *, key: str | None = None) -> LiveRun | str:
+        """Put a run that begins with these events into the store, owned by this process.
+
+        Returns:
+            The run, or the id of the one that has the key already.
+        """
+        store, started = self._store, events[0]
+        assert isinstance(started, RunStarted)
+        instant = getattr(store, "is_instant", False)  # it is gone with the process, and so are its definitions
+        body: Mapping[str, Data] | None = None
+        if not instant:
+            from .definition.stored import stored  # not until a run is to outlive its process
+
+            started.definition, body = stored(definition)
         row = RunRow(
-            id=run_id,
+            id=started.run_id,
             workflow=definition.name,
             status="running",
             epoch=1,
-            owner=self._owner,
-            last_seq=1,
+            owner=self.owner,
+            last_seq=len(events),
             created_at=started.at_us,
-            inputs_sha="" if instant else sha256(started.inputs),
+            idempotency_key=key,
+            definition_sha=started.definition or "",
+            inputs_sha="" if instant and key is None else sha256(started.inputs),
             tags=started.tags,
         )
-        await store.create(row, [started], definition=None)
+        kept = await store.create(row, events, definition=body)
+        if kept.id != row.id:
+            return kept.id
         state = RunState(definition)
-        state.apply(started)
-        return self._carried(state, Claim(run_id, row.epoch, 1))
+        for event in events:
+            state.apply(event)
+        return self.carried(state, Claim(row.id, row.epoch, row.last_seq))
 
-    async def resume(self, run_id: str, budget: Budget | None) -> LiveRun | None:
-        """Claim a run that failed, was cancelled or has no owner, ready to be carried on; None when it needs nothing.
-
-        Raises:
-            RunNotFound: There is no such run.
-            CodeMissing: This process has never seen its workflow.
-            ClaimLost: A living owner has it.
-            WorkflowInvalid: It cannot run here, such as for want of a key.
-        """
-        self.bind()
-        budget = checked_budget(budget)
-        row = await self._store.load(run_id)
-        if row.status in ("succeeded", "partial", "waiting"):
-            return None
-        definition = self.queries.definition_of(row)
-        faults = check(definition, self.catalog).faults
-        if faults:
-            raise WorkflowInvalid(faults=faults, workflow=definition.name)
-        if budget is not None:
-            self.refuse_unpriced(definition, budget)
-        claim = await self._store.claim(run_id, self._owner)
-        history = await self.queries.log(run_id)
-        before = folded(definition, history)
-        reset = reset_of(before)
-        live = self._carried(folded(definition, without(before, history, reset)), claim)
-        live.journal.append(
-            RunResumed(claim.epoch, reset, None if budget is None else budget.model_dump()), status="running"
-        )
-        await live.journal.flush()
-        return live
-
-    def _carried(self, state: RunState, claim: Claim) -> LiveRun:
+    def carried(self, state: RunState, claim: Claim) -> LiveRun:
         """The run of that state, carried out here."""
         if self._services is None:
             self._services = Services(

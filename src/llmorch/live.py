@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 
 from . import _wake
 from .engine.executor import Executor
+from .engine.inbox import Inbox
 from .engine.journal import Journal
-from .engine.listener import Listener
+from .engine.listener import Follow, Listener
 from .engine.services import Services
 from .engine.state.run import RunState
+from .errors import ClaimLost
 from .observers import Observer, observe
 from .ports import Claim, RunStore
 
 __all__ = ["LiveRun"]
 
 _OBSERVERS_S = 10.0
+_RELEASE_S = 2.0
+_log = logging.getLogger("llmorch")
 
 
 class LiveRun:
@@ -29,8 +35,8 @@ class LiveRun:
     """
 
     __slots__ = (
-        "_ended", "_observers", "_over", "_settled", "_since", "executor", "failure", "journal", "seen", "state",
-        "store",
+        "_ended", "_inbox", "_is_reading", "_observers", "_over", "_settled", "_since", "executor", "failure",
+        "journal", "seen", "state", "store",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +53,10 @@ class LiveRun:
         self.journal = Journal(store, claim, self.state)
         self._since = claim.last_seq if claim.last_seq > 1 else 0
         self.executor = Executor(self.state, self.journal, services)
+        self._inbox: Inbox | None = None  # most runs never need one
+        self._is_reading = False
+        if not self.journal.is_instant:
+            self.journal.mail = self.read_inbox
         self.failure: BaseException | None = None
         self._observers = observers
         self._ended = False
@@ -58,6 +68,27 @@ class LiveRun:
     def ended(self) -> bool:
         """Whether nothing more happens here."""
         return self._ended
+
+    @property
+    def inbox(self) -> Inbox:
+        """What others leave for it."""
+        if self._inbox is None:
+            self._inbox = Inbox(self.store, self.journal, self.executor)
+        return self._inbox
+
+    def read_inbox(self) -> None:
+        """Take up what others have left, beside the run."""
+        if not self._is_reading and not self._ended:
+            self._is_reading = True
+            _wake.spawn(self._read_inbox)
+
+    async def _read_inbox(self) -> None:
+        self._is_reading = False
+        try:
+            await self.inbox.take_up()
+            await self.journal.flush()
+        except Exception as error:  # the run meets it itself, if it matters to the run
+            _log.debug("run %s: its inbox cannot be read just now: %s", self.state.run_id, error)
 
     async def drive(self) -> None:
         """Carry it out in the calling task.
@@ -105,6 +136,12 @@ class LiveRun:
                 self._settled = anyio.Event()
             await self._settled.wait()
 
-    def listen(self, *, after: int = 0) -> Listener:
+    async def release(self) -> None:
+        """Give up the claim of a run that was left before its end, so that another may go on with it."""
+        if self.state.finished_us is None and not isinstance(self.failure, ClaimLost):
+            with anyio.move_on_after(_RELEASE_S), suppress(Exception):  # its owner is dead soon: it comes to the same
+                await self.store.release(self.journal.claim, status="running")
+
+    def listen(self, *, after: int = 0, follow: Follow | None = None) -> Listener:
         """Its events from a seq on, and the pieces of answers as they come."""
-        return Listener(self.state.run_id, self.store, after=after, journal=self.journal)
+        return Listener(self.state.run_id, self.store, after=after, journal=self.journal, follow=follow)

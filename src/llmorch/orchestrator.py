@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import anyio
 
-from . import _wake, sync
+from . import sync
 from .batch import Batch
 from .catalog import ModelCatalog
 from .definition.names import did_you_mean
@@ -19,15 +18,15 @@ from .launch import Launcher
 from .live import LiveRun
 from .models.action import Action
 from .models.policy import Budget, Limit
-from .planner.plan import Plan, make_plan
 from .policies.limits import Limits
 from .ports import CredentialSource, Provider, ResponseCache, RunStore
 from .pricing import Price
 from .queries import Queries
+from .recover import Recover, checked_recover
 from .run import Run
+from .run_keeper import RunKeeper
 from .run_options import RunOptions, caching, checked_budget
-from .run_reader import RunReader
-from .stores.memory import MemoryStore
+from .stores import registry
 from .stream import Stream
 from .workflow import Workflow
 
@@ -37,11 +36,11 @@ T = TypeVar("T")
 _GRACE_S = 10.0
 
 
-class Orchestrator(RunReader):
+class Orchestrator(RunKeeper):
     """Runs workflows.
 
     Args:
-        store: `"memory"`, a URL such as `"sqlite:///runs.db"`, or a RunStore.
+        store: `"memory"`, a URL such as `"sqlite:///runs.db"` or `"postgresql://..."`, or a RunStore.
         model: The default model's id for payloads that name none.
         providers: Provider instances, or a mapping name -> provider; those not given are made by name.
         hooks: Objects with `on_event` and `around_call`, or functions of one event.
@@ -51,9 +50,13 @@ class Orchestrator(RunReader):
             keep them in. Unset: only those of payloads that say `cache=`.
         prices: Model id -> `Price`, before the bundled table.
         credentials: Where keys come from; default the environment.
-        workflows: Workflows whose runs this orchestrator can read again.
+        workflows: Workflows whose functions and types are found again when a stored run is read or gone on with.
         deps: Given to function steps through `RunContext`.
+        recover: Which runs that lost their process are gone on with on entering and every 5 s: `own`, of the workflows
+            known here; `all`, also of others that need no code; False, none.
         concurrency: Steps executed at once, over all runs; what waits for a retry holds no place.
+        durability: Of a store given as a URL: `power` survives the loss of power, `process` only the death of the
+            process, and is quicker.
 
     Example:
         >>> async def main() -> str:
@@ -79,15 +82,17 @@ class Orchestrator(RunReader):
         credentials: CredentialSource | None = None,
         workflows: Iterable[Workflow[Any]] = (),
         deps: Any = None,
+        recover: Recover = "own",
         concurrency: int = 1000,
+        durability: registry.Durability = "power",
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"Orchestrator(concurrency={concurrency}) runs nothing; give 1 or more")
         self.catalog = ModelCatalog(providers, model=model, prices=prices, credentials=credentials)
-        super().__init__(Queries(_store(store)))
-        self._launcher = Launcher(
+        queries = Queries(registry.opened(store, durability=durability) if isinstance(store, str) else store)
+        launcher = Launcher(
             self.catalog,
-            self._queries,
+            queries,
             hooks=list(hooks),
             deps=deps,
             concurrency=concurrency,
@@ -95,8 +100,9 @@ class Orchestrator(RunReader):
             budget=checked_budget(budget),
             cache=caching(cache),
         )
+        super().__init__(queries, launcher, recover=checked_recover(recover))
         for workflow in workflows:
-            self._queries.known[workflow.name] = workflow.freeze()
+            queries.known[workflow.name] = workflow.freeze()
 
     async def run(
         self,
@@ -104,6 +110,7 @@ class Orchestrator(RunReader):
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        idempotency_key: str | None = None,
         budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
@@ -115,6 +122,8 @@ class Orchestrator(RunReader):
         Args:
             action: A Workflow, Payload or function; what is no Workflow becomes one of one step.
             values: Inputs as a mapping; those given by keyword are added.
+            idempotency_key: Whoever gives it again, with the same workflow and inputs, gets the same run: no second
+                bill. A run that is being carried out is waited for.
             budget: What it may spend; unset: what the orchestrator says.
             timeout: Seconds the run may take; after them it is failed with `TimedOut`.
             tags: Words to find the run by.
@@ -126,21 +135,18 @@ class Orchestrator(RunReader):
         Raises:
             WorkflowInvalid: The workflow cannot run; nothing was sent.
             InputInvalid: The inputs do not fit; nothing was sent.
+            IdempotencyConflict: The key was used with another workflow or other inputs.
         """
-        live = await self._launcher.begin(
-            action, values, inputs=inputs, options=RunOptions(budget, timeout, tags, metadata)
-        )
+        options = RunOptions(budget, timeout, tags, metadata, idempotency_key)
+        live = await self._launcher.begin(action, values, inputs=inputs, options=options)
+        if isinstance(live, str):
+            return await (await self._again(live)).result()
+        self._lookout.start()
         try:
             await live.drive()
         finally:
             self._queries.live.pop(live.state.run_id, None)
         return Run(live.state)
-
-    async def _carry_out(self, live: LiveRun) -> None:
-        with suppress(Exception):  # kept in `failure` for whoever asks for the result
-            await live.drive()
-        if live.failure is None:
-            self._queries.live.pop(live.state.run_id, None)
 
     def run_sync(
         self,
@@ -148,6 +154,7 @@ class Orchestrator(RunReader):
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        idempotency_key: str | None = None,
         budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
@@ -158,7 +165,14 @@ class Orchestrator(RunReader):
 
         async def run() -> Run[T]:
             return await self.run(
-                action, values, budget=budget, timeout=timeout, tags=tags, metadata=metadata, **inputs
+                action,
+                values,
+                idempotency_key=idempotency_key,
+                budget=budget,
+                timeout=timeout,
+                tags=tags,
+                metadata=metadata,
+                **inputs,
             )
 
         return sync.call(run)
@@ -169,6 +183,7 @@ class Orchestrator(RunReader):
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        idempotency_key: str | None = None,
         budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
@@ -176,31 +191,12 @@ class Orchestrator(RunReader):
         **inputs: Any,
     ) -> RunHandle[T]:
         """Start a run in the background; takes what `run` takes."""
-        live = await self._launcher.begin(
-            action, values, inputs=inputs, options=RunOptions(budget, timeout, tags, metadata)
-        )
-        _wake.spawn(self._carry_out, live)
+        options = RunOptions(budget, timeout, tags, metadata, idempotency_key)
+        live = await self._launcher.begin(action, values, inputs=inputs, options=options)
+        if isinstance(live, str):
+            return await self._again(live)
+        self._carry_on(live)
         return RunHandle(live.state.run_id, self._queries)
-
-    async def resume(self, run_id: str, *, budget: Budget | None = None) -> RunHandle[Any]:
-        """Go on with a run that failed, was cancelled or was left: recorded results are taken as they are.
-
-        Steps that failed, were cancelled or were in flight run again, and what depends on them. Of a run that succeeded
-        the handle is given and nothing changes.
-
-        Args:
-            budget: What the whole run may spend from here on, what is spent included; unset: as before.
-
-        Raises:
-            RunNotFound: There is no such run.
-            CodeMissing: This process has never seen its workflow.
-            ClaimLost: A living owner has it.
-            WorkflowInvalid: It cannot run here, such as for want of a key.
-        """
-        live = await self._launcher.resume(run_id, budget)
-        if live is not None:
-            _wake.spawn(self._carry_out, live)
-        return RunHandle(run_id, self._queries)
 
     def stream(
         self,
@@ -208,6 +204,7 @@ class Orchestrator(RunReader):
         values: Mapping[str, Any] | None = None,
         /,
         *,
+        idempotency_key: str | None = None,
         budget: Budget | None = None,
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
@@ -219,11 +216,13 @@ class Orchestrator(RunReader):
         Leaving the block early cancels the run. `events.run` is the run.
         """
 
-        options = RunOptions(budget, timeout, tags, metadata)
+        options = RunOptions(budget, timeout, tags, metadata, idempotency_key)
 
-        async def begin() -> LiveRun:
+        async def begin() -> LiveRun | RunHandle[T]:
             live = await self._launcher.begin(action, values, inputs=inputs, options=options)
-            _wake.spawn(self._carry_out, live)
+            if isinstance(live, str):
+                return await self._again(live)
+            self._carry_on(live)
             return live
 
         return Stream(begin)
@@ -242,22 +241,10 @@ class Orchestrator(RunReader):
 
         return Batch(run, rows, concurrency=concurrency)
 
-    def plan(
-        self, action: Action[Any] | Callable[..., Any], values: Mapping[str, Any] | None = None, /, **inputs: Any
-    ) -> Plan:
-        """Order, calls, tokens and US dollars before anything is sent.
-
-        Raises:
-            WorkflowInvalid: It cannot run; every fault is listed.
-        """
-        definition = self._launcher.checked(action)
-        if self._launcher.budget is not None:
-            self._launcher.refuse_unpriced(definition, self._launcher.budget)
-        return make_plan(definition, self.catalog, {**(values or {}), **inputs})
-
     async def aclose(self) -> None:
         """Start no further step, give what is in flight 10 s, then close providers; such runs are `interrupted`."""
-        self._launcher.closing = True
+        self._launcher.closing = self._queries.closing = True
+        self._lookout.stop()
         live = list(self._queries.live.values())
         for run in live:
             run.executor.leave()
@@ -266,12 +253,24 @@ class Orchestrator(RunReader):
                 await run.wait()
         for run in live:
             run.executor.abandon()
-            await run.wait_seen()
+            with anyio.move_on_after(_GRACE_S):
+                await run.wait_seen()
+            await run.release()
         await self.catalog.aclose()
         await self._queries.store.aclose()
 
     async def __aenter__(self) -> Self:
         self._launcher.bind()
+        try:
+            if self._recovery.mode:
+                with anyio.move_on_after(_GRACE_S):  # of a store that is slow, the lookout recovers the rest
+                    await self.recover()
+            self._lookout.stays = True
+            self._lookout.start()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
         return self
 
     async def __aexit__(
@@ -302,15 +301,3 @@ def _limits(limits: Mapping[str, Limit], catalog: ModelCatalog) -> Limits:
         if provider not in known:
             raise ValueError(f"limits: {key!r} is of no provider there is{did_you_mean(provider, known)}")
     return made
-
-
-def _store(store: str | RunStore) -> RunStore:
-    if store == "memory":
-        return MemoryStore()
-    if not isinstance(store, str):
-        return store
-    if store.startswith("sqlite:"):
-        from .stores.sqlite.store import SqliteStore
-
-        return SqliteStore.from_url(store)
-    raise ValueError(f"no store is known for {store!r}; use 'memory', 'sqlite:///runs.db' or pass a RunStore")

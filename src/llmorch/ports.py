@@ -137,7 +137,7 @@ class RunRow:
     """A run as a store lists it; times are microseconds UTC.
 
     Attributes:
-        owner: Who carries it out; None when nobody does.
+        owner: Who carries it out; None when nobody does, also when who did has died.
         lease_until: Until when the owner's claim holds without being renewed; None where a lock says whether it lives.
         wake_at: When a waiting run wants to go on by itself.
         recoveries: How often it was taken from a dead owner since it last recorded a step.

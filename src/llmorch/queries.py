@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import anyio
 
-from ._clock import from_us
+from ._clock import from_us, now_us
 from .definition.workflow import WorkflowDef
+from .engine.journal import Journal
 from .engine.listener import Listener
 from .engine.state.resume import folded
-from .errors import CodeMissing, RunNotFound
+from .errors import AlreadyAnswered, ClaimLost, CodeMissing, RunNotFound
 from .events import Event
 from .live import LiveRun
-from .ports import RunRow, RunStore
+from .lookout import Pulse
+from .ports import InboxItem, RunRow, RunStore
 from .run import Run
 
 __all__ = ["Queries", "RunSummary"]
 
 _PAGE = 500
 _CLEANUP_S = 5.0
+_FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,27 @@ class Queries:
     Attributes:
         live: Runs carried out in this process, by id.
         known: Definitions this process has seen, by workflow name.
+        closing: Nothing is waited for any more.
+        is_awaited: Whether a run without an owner will go on by itself.
+        claim: Has a run without an owner carried on here, if that can be.
     """
 
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self.live: dict[str, LiveRun] = {}
         self.known: dict[str, WorkflowDef] = {}
+        self.closing = False
+        self.is_awaited: Callable[[RunRow], bool] = lambda row: False
+        self.claim: Callable[[str], Awaitable[object]] = _nobody
+        self.pulse = Pulse(store)
         self._definitions: OrderedDict[str, WorkflowDef] = OrderedDict()
 
     def remember(self, run_id: str, definition: WorkflowDef) -> None:
         """Keep what is needed to read a run of the memory store again."""
         self.known.setdefault(definition.name, definition)
+        self._remember(run_id, definition)
+
+    def _remember(self, run_id: str, definition: WorkflowDef) -> None:
         self._definitions[run_id] = definition
         while len(self._definitions) > 2_000:
             self._definitions.popitem(last=False)  # a dict would look for its first key ever longer
@@ -62,27 +76,64 @@ class Queries:
     def listen(self, run_id: str, *, after: int = 0) -> Listener:
         """The run's events after a seq."""
         live = self.live.get(run_id)
-        return Listener(run_id, self.store, after=after) if live is None else live.listen(after=after)
+        if live is None:
+            return Listener(run_id, self.store, after=after, follow=self._follow)
+        return live.listen(after=after, follow=self._follow)
+
+    async def _follow(self, run_id: str, after: int) -> Journal | bool:
+        """See `Follow`: of a run that is carried out elsewhere, or by nobody just now."""
+        revision = await self.pulse.revision()
+        live = self.live.get(run_id)
+        if live is not None and not live.journal.closed:
+            return live.journal
+        if self.closing or (live is not None and live.failure is not None and not isinstance(live.failure, ClaimLost)):
+            return False  # it ended here, without an end in the log
+        row = await self.store.load(run_id)
+        if row.last_seq > after:
+            return True
+        if row.status in _FINAL or not self._goes_on(row):
+            return False
+        await self.pulse.change(revision)
+        return True
+
+    def _goes_on(self, row: RunRow) -> bool:
+        """Whether somebody carries a run out, or will; one that waits goes on when it gets its answer."""
+        return row.owner is not None or row.status == "waiting" or self.is_awaited(row)
 
     async def result(self, run_id: str) -> Run[Any]:
-        """The run when it has ended."""
-        live = self.live.get(run_id)
-        if live is None:
-            return await self.get(run_id)
-        await live.wait()
-        if live.failure is not None and isinstance(live.failure, Exception):
-            raise live.failure
-        return Run(live.state)
+        """The run when it has ended or waits, or when nobody will carry it out."""
+        while True:
+            live = self.live.get(run_id)
+            if live is not None:
+                await live.wait()
+                if isinstance(live.failure, Exception):
+                    raise live.failure
+                if live.state.finished_us is not None or not self.is_awaited(await self.store.load(run_id)):
+                    return Run(live.state)
+            revision = await self.pulse.revision()
+            row = await self.store.load(run_id)
+            if row.status in _FINAL or row.status == "waiting" or self.closing or not self._goes_on(row):
+                return await self.get(run_id)
+            await self.pulse.change(revision)
 
     async def cancel(self, run_id: str) -> None:
-        """Stop a run that is carried out here."""
+        """Stop a run, wherever it is carried out; returns when it has stopped, or after 5 s."""
         live = self.live.get(run_id)
-        if live is None:
-            await self.store.load(run_id)
+        if live is not None and not live.ended:
+            live.executor.cancel()
+            with anyio.move_on_after(_CLEANUP_S):
+                await live.wait()
             return
-        live.executor.cancel()
+        row = await self.store.load(run_id)
+        if row.status in _FINAL:
+            return
+        with suppress(AlreadyAnswered):  # somebody else has asked for it
+            await self.store.post(run_id, InboxItem("cancel", call=row.epoch, at=now_us()))
         with anyio.move_on_after(_CLEANUP_S):
-            await live.wait()
+            if row.owner is None:
+                await self.claim(run_id)
+            while (row := await self.store.load(run_id)).status not in _FINAL and self._goes_on(row):
+                await self.pulse.change(await self.pulse.revision())
 
     async def get(self, run_id: str, *, definition: WorkflowDef | None = None) -> Run[Any]:
         """The run as its log tells it.
@@ -92,21 +143,31 @@ class Queries:
             CodeMissing: This process has never seen its workflow.
         """
         live = self.live.get(run_id)
-        if live is not None:
+        if live is not None and live.failure is None:
             return Run(live.state)
         row = await self.store.load(run_id)
-        state = folded(definition or self.definition_of(row), await self.log(run_id))
+        state = folded(definition or await self.definition_of(row), await self.log(run_id))
         if row.owner is None and state.status == "running":
             state.status = "interrupted"
         return Run(state)
 
-    def definition_of(self, row: RunRow) -> WorkflowDef:
-        """The definition of a run.
+    async def definition_of(self, row: RunRow) -> WorkflowDef:
+        """The definition of a run, as it was when the run began, with the code that is registered here.
 
         Raises:
-            CodeMissing: This process has never seen its workflow.
+            CodeMissing: It has code that this process has not seen.
         """
-        found = self._definitions.get(row.id) or self.known.get(row.workflow)
+        found = self._definitions.get(row.id)
+        if found is not None:
+            return found
+        body = await self.store.definition(row.definition_sha) if row.definition_sha else None
+        if body is not None:
+            from .definition.stored import rebuilt  # not until a run is taken up that another process began
+
+            found = rebuilt(body, self.known.values(), run_id=row.id, sha=row.definition_sha)
+            self._remember(row.id, found)
+            return found
+        found = self.known.get(row.workflow)
         if found is None:
             raise CodeMissing(
                 f"Run {row.id} is of workflow {row.workflow!r}, which this process has not seen; "
@@ -114,6 +175,16 @@ class Queries:
                 run_id=row.id,
             )
         return found
+
+    async def changed(self, run_id: str, definition: WorkflowDef) -> list[str]:
+        """Paths of the steps whose code is no longer what it was when the run began."""
+        row = await self.store.load(run_id)
+        body = await self.store.definition(row.definition_sha) if row.definition_sha else None
+        if body is None:
+            return []
+        from .definition.stored import changed  # as above
+
+        return changed(body, definition)
 
     async def log(self, run_id: str) -> list[Event]:
         """Every committed event of a run.
@@ -129,10 +200,28 @@ class Queries:
         return events
 
     async def runs(self, filters: Mapping[str, Any]) -> list[RunSummary]:
-        """Runs, newest first."""
-        return [_summary(row) for row in await self.store.list_runs(**filters)]
+        """Runs, newest first; one that nobody carries out counts as interrupted, whatever its row says."""
+        wanted, limit = filters["status"], filters["limit"]
+        if wanted not in ("running", "interrupted"):
+            return [_summary(row) for row in await self.store.list_runs(**filters)]
+        found: list[RunSummary] = []
+        filters = {**filters, "status": "running"}
+        while rows := await self.store.list_runs(**filters):
+            found += [summary for row in rows if (summary := _summary(row)).status == wanted]
+            if len(found) >= limit or len(rows) < limit:
+                break
+            filters = {**filters, "before": rows[-1].id}
+        return found[:limit]
+
+
+async def _nobody(run_id: str) -> None:
+    """Carries nothing on."""
+
+
+def _status(row: RunRow) -> str:
+    return "interrupted" if row.status == "running" and row.owner is None else row.status
 
 
 def _summary(row: RunRow) -> RunSummary:
     finished = from_us(row.finished_at) if row.finished_at is not None else None
-    return RunSummary(row.id, row.workflow, row.status, from_us(row.created_at), finished, row.tags)
+    return RunSummary(row.id, row.workflow, _status(row), from_us(row.created_at), finished, row.tags)

@@ -26,7 +26,7 @@ from .planner.resolve import Mark, follow
 from .schema import validate
 from .step_result import CallSummary, StepResult, step_result
 
-__all__ = ["CallSummary", "Run", "StepResult"]
+__all__ = ["CallSummary", "Run", "StepResult", "state_of"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -284,3 +284,8 @@ def _below(state: StepState) -> Iterator[tuple[str, Frame | None]]:
         yield from _walk(state.child, state.child.compiled, f"{state.path}/")
     elif state.step.child is not None and state.step.definition.map is None:
         yield from _walk(None, state.step.child, f"{state.path}/")
+
+
+def state_of(run: Run[Any]) -> RunState:
+    """What a run reads from."""
+    return run._state  # of this file's own class

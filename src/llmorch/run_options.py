@@ -15,6 +15,8 @@ from .stores.memory_cache import MemoryCache
 
 __all__ = ["Caching", "RunOptions", "caching", "checked_budget"]
 
+_LONGEST_KEY = 255
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -25,12 +27,14 @@ class RunOptions:
         timeout: Seconds it may take.
         tags: Words to find it by.
         metadata: Data noted on it.
+        idempotency_key: Whoever uses it again gets the same run.
     """
 
     budget: Budget | None = None
     timeout: float | timedelta | None = None
     tags: Iterable[str] = ()
     metadata: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
 
     def used(self) -> dict[str, object]:
         """Those that are set, by name; an input of the same name may have been meant."""
@@ -39,7 +43,22 @@ class RunOptions:
             "timeout": self.timeout,
             "tags": self.tags or None,
             "metadata": self.metadata,
+            "idempotency_key": self.idempotency_key,
         }
+
+    def checked_key(self) -> str | None:
+        """The idempotency key; raises TypeError or ValueError for what identifies nothing."""
+        key = self.idempotency_key
+        if key is None:
+            return None
+        if not isinstance(key, str):
+            raise TypeError(f"idempotency_key= takes a text, such as the id of a request, not {key!r}")
+        if not key.strip() or len(key) > _LONGEST_KEY or not key.isprintable():
+            raise ValueError(
+                f"idempotency_key= takes 1 to {_LONGEST_KEY} printable characters, not {key[:40]!r} "
+                f"({len(key)} characters)"
+            )
+        return key
 
     def checked_timeout(self) -> float | None:
         """The timeout in seconds; raises TypeError or ValueError for what leaves no time."""

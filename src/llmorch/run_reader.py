@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from .errors import LLMOrchError
 from .handle import RunHandle
 from .queries import Queries, RunSummary
+from .retention import Pruned, prune
 from .run import Run
 from .workflow import Workflow
 
@@ -66,6 +68,36 @@ class RunReader:
         if run_id in self._queries.live:
             raise LLMOrchError(f"Run {run_id} is being carried out; cancel it first", run_id=run_id)
         await self._queries.store.delete_run(run_id)
+
+    async def prune(
+        self,
+        *,
+        older_than: timedelta | float | None = None,
+        status: str | Collection[str] | None = None,
+        workflow: str | None = None,
+        keep_latest: int | None = None,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Forget ended runs that all of these select, with their logs and definitions nothing else uses.
+
+        Args:
+            older_than: Ended so long ago, or so many seconds.
+            status: Ended so.
+            workflow: Of this workflow.
+            keep_latest: Spare so many of the newest of each workflow.
+            dry_run: Only say which.
+
+        Raises:
+            ValueError: Nothing selects.
+        """
+        return await prune(
+            self._queries.store,
+            older_than=older_than,
+            status=status,
+            workflow=workflow,
+            keep_latest=keep_latest,
+            dry_run=dry_run,
+        )
 
     def attach(self, run_id: str) -> RunHandle[Any]:
         """A handle on a run by id; touches no store until it is used."""

@@ -11,10 +11,9 @@ from typing import Any
 
 from ._clock import from_us
 from ._json import dumps
-from .definition.actions import FunctionAction, PayloadAction, WorkflowAction
-from .definition.document import to_document
-from .definition.fingerprint import code_of, function_fingerprint, payload_fingerprint, workflow_fingerprint
+from .definition.actions import PayloadAction
 from .definition.value_types import action_type, step_type
+from .engine.fingerprints import fingerprint_of
 from .engine.state.arguments import arguments
 from .engine.state.frame import Frame
 from .engine.state.run import RunState
@@ -29,7 +28,7 @@ from .models.message import Message
 from .models.policy import Default
 from .models.response import Response
 from .models.usage import Usage
-from .models.values import Data, copy_data
+from .models.values import copy_data
 from .schema import validate
 
 __all__ = ["CallSummary", "StepResult", "ToolSummary", "step_result"]
@@ -158,7 +157,7 @@ class StepResult:
         state = self.state
         if state is None or state.started_us is None or state.map is not None:
             return None
-        return state.fingerprint or _fingerprint(state)
+        return state.fingerprint or fingerprint_of(state)
 
 
 def step_result(state: StepState | None, path: str, *, run: RunState, frame: Frame | None = None) -> StepResult:
@@ -273,22 +272,3 @@ def _as_sent(state: StepState, action: PayloadAction) -> tuple[Message, ...]:
         path=state.path,
         in_words=last.tools_in_words,
     )
-
-
-def _fingerprint(state: StepState) -> str | None:
-    action = state.step.definition.action
-    args: dict[str, Data] = arguments(state)
-    match action:
-        case PayloadAction(payload=payload):
-            return payload_fingerprint(
-                payload.render_data(args),
-                payload.model or "",
-                settings=payload.settings,
-                extra=payload.extra,
-                output_schema=output_spec(payload).schema,
-                tools=tool_specs(payload),
-            )
-        case FunctionAction():
-            return function_fingerprint(action, args)
-        case WorkflowAction(definition=definition):
-            return workflow_fingerprint(to_document(definition), args, code=code_of(definition))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Generic, NoReturn, TypeVar
 
-from .handle import EventStream
+from .handle import EventStream, RunHandle
 from .live import LiveRun
 
 __all__ = ["Stream"]
@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Stream(Generic[T]):
     """Starts the run on entering, and stops it on leaving if it has not ended."""
 
-    def __init__(self, begin: Callable[[], Awaitable[LiveRun]]) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[LiveRun | RunHandle[T]]]) -> None:
         self.begin = begin
         self._events: EventStream[T] | None = None
 
@@ -29,7 +29,7 @@ class Stream(Generic[T]):
     __aiter__ = __iter__
 
     async def __aenter__(self) -> EventStream[T]:
-        events: EventStream[T] = EventStream(await self.begin())
+        events: EventStream[T] = await EventStream.of(await self.begin())
         self._events = events
         return events
 

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, cast, overload
+from typing import Any, Generic, Literal, Unpack, cast, overload
 
 from typing_extensions import TypeVar
 
-from . import door, edits, workflow_files
+from . import edits, workflow_files
 from .definition.actions import PayloadAction, WorkflowAction
 from .definition.functions import function_action
 from .definition.node import Each, FirstN, FirstOf, Node, Optional, Ref, as_binding
 from .definition.wiring import Draft, wire
 from .definition.workflow import InputSpec, MapRule, WorkflowDef
 from .edits import OnErrorArg
-from .errors import InputInvalid, WorkflowInvalid
+from .errors import WorkflowInvalid
 from .models.action import Action
 from .models.block import Block
 from .models.payload import Payload
 from .models.values import to_data
 from .schema import describe, validate
 from .workflow_files import MAX_BYTES, MAX_STEPS, AnyPath, Code
-
-if TYPE_CHECKING:
-    from .planner.plan import Plan
-    from .run import Run
-    from .stream import Stream
+from .workflow_verbs import WorkflowVerbs
 
 __all__ = ["Workflow"]
 
@@ -34,7 +30,7 @@ T = TypeVar("T", covariant=True, default=Any)
 U = TypeVar("U")
 
 
-class Workflow(Action[T], Generic[T]):
+class Workflow(WorkflowVerbs[T], Generic[T]):
     """Inputs, steps and an output. Names are edges: a step depends on what its text or parameters name.
 
     Args:
@@ -249,26 +245,6 @@ class Workflow(Action[T], Generic[T]):
         """
         return Workflow._open(edits.with_block(self._draft, block))
 
-    def plan(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Plan:
-        """Order, calls, tokens and US dollars before anything is sent; prints as a table.
-
-        Raises:
-            WorkflowInvalid: It cannot run; every fault is listed.
-        """
-        return cast("Plan", door.current().plan(self, _merged(values, inputs)))
-
-    async def run(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Run[T]:
-        """Run it on the default orchestrator; see `Orchestrator.run`."""
-        return cast("Run[T]", await door.current().run(self, _merged(values, inputs)))
-
-    def run_sync(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Run[T]:
-        """`run` for code that is not async; works in scripts, running loops and notebooks."""
-        return cast("Run[T]", door.current().run_sync(self, _merged(values, inputs)))
-
-    def stream(self, values: Mapping[str, Any] | None = None, /, **inputs: Any) -> Stream[T]:
-        """Run it and iterate its events; see `Orchestrator.stream`."""
-        return cast("Stream[T]", door.current().stream(self, _merged(values, inputs)))
-
     def to_dict(self) -> dict[str, Any]:
         """The workflow as plain data, in its document form; implied inputs stand there as declared ones.
 
@@ -357,14 +333,3 @@ def _fitting_default(name: str, kind: Any, default: Any) -> Any:
     except ValueError as error:
         raise WorkflowInvalid(f"The default of input {name!r} is no {describe(kind)}: {error}") from None
     return to_data(value, where=f"the default of input {name!r}")
-
-
-def _merged(values: Mapping[str, Any] | None, inputs: dict[str, Any]) -> Mapping[str, Any]:
-    if values is None:
-        return inputs
-    if not isinstance(values, Mapping):
-        raise TypeError(f"inputs are given by keyword or as one mapping, not as {type(values).__name__}")
-    twice = sorted(values.keys() & inputs.keys())
-    if twice:
-        raise InputInvalid(f"input {twice[0]!r} is given twice, in the mapping and by keyword; give it once")
-    return {**values, **inputs}

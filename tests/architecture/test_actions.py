@@ -18,6 +18,8 @@ PLACES = {
     "definition/fingerprint.py",
     "definition/value_types.py",
     "definition/wiring.py",
+    "diff.py",
+    "engine/fingerprints.py",
     "engine/stepper.py",
     "planner/checks.py",
     "planner/draw.py",
@@ -25,7 +27,6 @@ PLACES = {
     "planner/plan.py",
     "planner/types.py",
     "report_view.py",
-    "step_result.py",
 }
 
 

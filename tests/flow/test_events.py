@@ -27,6 +27,7 @@ from llmorch import (
     StepDelta,
     StepFailed,
     StepSucceeded,
+    StoreCorrupt,
     StoreError,
     StreamTruncated,
     Workflow,
@@ -306,11 +307,13 @@ class Breaking(MemoryStore):
         super().__init__()
         self.good = good
 
-    async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+    async def append(
+        self, claim: Claim, events: Sequence[Event], *, status: str | None = None, **rest: Any
+    ) -> AppendReply:
         self.good -= 1
         if self.good < 0:
-            raise StoreError("the disk is gone")
-        return await super().append(claim, events, status=status)
+            raise StoreCorrupt("the disk is gone")
+        return await super().append(claim, events, status=status, **rest)
 
 
 @pytest.mark.parametrize("good", [0, 1, 2])
@@ -320,7 +323,7 @@ async def test_a_store_that_fails_for_good_ends_run_listeners_and_hooks(good: in
     orch = Orchestrator(Breaking(good), providers=[provider], model="scripted:m", hooks=[lambda event: None])
     async with orch:
         began = anyio.current_time()
-        with pytest.raises(StoreError, match="disk is gone"):
+        with pytest.raises(StoreCorrupt, match="disk is gone"):
             await orch.run(wf)
         assert anyio.current_time() - began < 9
     provider = ScriptedProvider({"a": Reply("A", 1), "b": Reply("B", 1)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import pytest
@@ -20,9 +21,11 @@ class SlowStore(MemoryStore):
 
     is_instant = False
 
-    async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+    async def append(
+        self, claim: Claim, events: Sequence[Event], *, status: str | None = None, **rest: Any
+    ) -> AppendReply:
         await anyio.sleep(0.01)
-        return await super().append(claim, events, status=status)
+        return await super().append(claim, events, status=status, **rest)
 
 
 async def test_what_happened_before_a_long_pure_step_is_committed_while_it_runs() -> None:

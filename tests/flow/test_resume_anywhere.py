@@ -49,13 +49,23 @@ async def taken_up(flow: Flow, seed: int) -> list[tuple[int, Observed, list[str]
     for at in sorted(dice.sample(range(1, len(log)), min(CUTS, len(log) - 1))):
         store = await cut(row, log, at)
         again = ScriptedProvider(provider_script(flow, pace))
+        by_itself = at % 2 == 0
         async with Orchestrator(
-            store, providers=[again], model="scripted:m", workflows=[workflow], concurrency=4
+            store,
+            providers=[again],
+            model="scripted:m",
+            workflows=[workflow],
+            concurrency=4,
+            recover="own" if by_itself else False,
         ) as orch:
-            done = await (await orch.resume(run.id)).result()
+            handle = orch.attach(run.id) if by_itself else await orch.resume(run.id)
+            done = await handle.result()
             whole = await store.events(run.id, limit=100_000)
         assert list(whole[:at]) == list(log[:at]), "the log only grows"
-        known = {event.step for event in log[:at] if isinstance(event, StepSucceeded) and event.value is not None}
+        ended = (StepSucceeded, StepFailed) if by_itself else (StepSucceeded,)  # recovery repeats no failure either
+        known = {
+            event.step for event in log[:at] if isinstance(event, ended) and getattr(event, "value", "") is not None
+        }
         repeated = [request.step for request in again.requests if request.step in known]
         ends = {event.step: at for at, event in enumerate(whole) if isinstance(event, StepSucceeded | StepFailed)}
         seen.append((at, Observed(4, done, Counter(), sorted(ends, key=ends.__getitem__)), repeated))

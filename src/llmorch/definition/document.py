@@ -29,7 +29,7 @@ document too, so `bind` may leave out what has the name of a step or input; but 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from .._json import sha256
@@ -40,7 +40,7 @@ from ..templates.bounds import is_list, is_object
 from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
 from .document_binding import binding_from, binding_to, ref_from
 from .document_payload import payload_from, payload_to
-from .document_read import Reader
+from .document_read import Reader, number_to
 from .document_type import is_portable_type, type_from, type_to
 from .functions import function_action
 from .node import Binding, Ref
@@ -49,16 +49,26 @@ from .workflow import Condition, InputSpec, MapRule, OnError, StepDef, WorkflowD
 
 __all__ = [
     "FORMAT",
+    "MOST_DEEP",
+    "action_from",
+    "action_to",
     "definition_sha",
     "from_document",
+    "input_from",
+    "input_to",
     "is_portable",
+    "map_from",
+    "map_to",
+    "names_in",
+    "policy_from",
+    "policy_to",
     "to_document",
     "unportable",
 ]
 
 FORMAT = 1
 _MOST_STEPS = 2_000
-_MOST_DEEP = 16
+MOST_DEEP = 16
 _TOP = ("llmorch", "name", "description", "on_error", "inputs", "steps", "output")
 _INPUT = ("type", "default", "description", "untrusted")
 _ACTIONS = ("payload", "function", "workflow")
@@ -77,14 +87,15 @@ def _workflow_to(definition: WorkflowDef) -> dict[str, Data]:
     if definition.on_error != "fail":
         written["on_error"] = definition.on_error
     if definition.inputs:
-        written["inputs"] = {name: _input_to(spec) for name, spec in definition.inputs.items()}
+        written["inputs"] = {name: input_to(spec) for name, spec in definition.inputs.items()}
     written["steps"] = [_step_to(step) for step in definition.steps]
     if definition.output is not None:
         written["output"] = binding_to(definition.output)
     return written
 
 
-def _input_to(spec: InputSpec) -> dict[str, Data]:
+def input_to(spec: InputSpec) -> dict[str, Data]:
+    """The input as it stands in a document."""
     written: dict[str, Data] = {}
     if spec.type is not Any:
         written["type"] = type_to(spec.type)
@@ -98,7 +109,7 @@ def _input_to(spec: InputSpec) -> dict[str, Data]:
 
 
 def _step_to(step: StepDef) -> dict[str, Data]:
-    written: dict[str, Data] = {"name": step.name, **_action_to(step.action)}
+    written: dict[str, Data] = {"name": step.name, **action_to(step.action, _workflow_to)}
     bindings = {**step.bindings, **dict(_only_in_condition(step))}
     if bindings:
         written["bind"] = {name: binding_to(binding) for name, binding in bindings.items()}
@@ -107,14 +118,19 @@ def _step_to(step: StepDef) -> dict[str, Data]:
     if step.after:
         written["after"] = list(step.after)
     if step.on_error is not None:
-        written["on_error"] = _policy_to(step.on_error)
+        written["on_error"] = policy_to(step.on_error)
     if step.timeout is not None:
-        written["timeout"] = step.timeout
+        written["timeout"] = number_to(step.timeout)
     if step.on_unknown != "retry":
         written["on_unknown"] = step.on_unknown
     if step.map is not None:
-        written["map"] = {} if step.map.concurrency is None else {"concurrency": step.map.concurrency}
+        written["map"] = map_to(step.map)
     return written
+
+
+def map_to(rule: MapRule) -> dict[str, Data]:
+    """The rule of a map as it stands in a document."""
+    return {} if rule.concurrency is None else {"concurrency": rule.concurrency}
 
 
 def _only_in_condition(step: StepDef) -> Iterator[tuple[str, Binding]]:
@@ -127,21 +143,27 @@ def _only_in_condition(step: StepDef) -> Iterator[tuple[str, Binding]]:
             yield name, binding
 
 
-def _action_to(action: ActionDef) -> dict[str, Data]:
+def action_to(action: ActionDef, nested: Callable[[WorkflowDef], Data]) -> dict[str, Data]:
+    """The action under the name of its kind, as it stands in a document.
+
+    Args:
+        nested: Writes a workflow that is a step.
+    """
     match action:
         case PayloadAction(payload=payload):
             return {"payload": payload_to(payload)}
         case FunctionAction():
             return {"function": {"python": action.address}}
         case WorkflowAction(definition=inner):
-            return {"workflow": _workflow_to(inner)}
+            return {"workflow": nested(inner)}
 
 
 def _condition_to(when: Condition) -> Data:
     return when.expression if when.expression is not None else binding_to(when.bindings[""])
 
 
-def _policy_to(policy: OnError) -> Data:
+def policy_to(policy: OnError) -> Data:
+    """What a failure means, as it stands in a document."""
     return {"default": to_data(policy.value)} if isinstance(policy, Default) else policy
 
 
@@ -216,15 +238,15 @@ def _workflow_from(reader: Reader, given: Data, at: str, depth: int) -> Workflow
     fields = reader.mapping(given, at, known=_TOP if depth == 1 else _TOP[1:], required=("name", "steps"))
     if fields is None:
         return None
-    if depth > _MOST_DEEP:
-        reader.fault(at, f"workflows are nested more than {_MOST_DEEP} deep")
+    if depth > MOST_DEEP:
+        reader.fault(at, f"workflows are nested more than {MOST_DEEP} deep")
         return None
     draft = Draft(name=reader.text(fields.get("name"), f"{at}name"), owner=None)
     draft.description = reader.text(fields.get("description", ""), f"{at}description")
     draft.on_error = reader.choice(fields.get("on_error", "fail"), f"{at}on_error", "fail", "skip")
     inputs = reader.mapping(fields.get("inputs", {}), f"{at}inputs") or {}
-    outer, reader.names = reader.names, _names_in(inputs, fields.get("steps"))
-    draft.inputs = {name: _input_from(reader, spec, f"{at}inputs.{name}") for name, spec in inputs.items()}
+    outer, reader.names = reader.names, names_in(inputs, fields.get("steps"))
+    draft.inputs = {name: input_from(reader, spec, f"{at}inputs.{name}") for name, spec in inputs.items()}
     for index, item in enumerate(reader.sequence(fields.get("steps"), f"{at}steps")):
         step = _step_from(reader, item, f"{at}steps[{index}]", depth)
         if step is not None:
@@ -243,7 +265,7 @@ def _workflow_from(reader: Reader, given: Data, at: str, depth: int) -> Workflow
     return definition
 
 
-def _names_in(inputs: Mapping[str, Data], steps: Data) -> dict[str, str]:
+def names_in(inputs: Iterable[str], steps: Data) -> dict[str, str]:
     """What a template may name: spelling -> name."""
     named = [*inputs]
     for step in steps if is_list(steps) else ():
@@ -253,7 +275,8 @@ def _names_in(inputs: Mapping[str, Data], steps: Data) -> dict[str, str]:
     return {plain_name(name): name for name in named}
 
 
-def _input_from(reader: Reader, given: Data, at: str) -> InputSpec:
+def input_from(reader: Reader, given: Data, at: str) -> InputSpec:
+    """The input that stands in a document."""
     fields = reader.mapping({} if given is None else given, at, known=_INPUT) or {}
     return InputSpec(
         type=type_from(reader, fields["type"], f"{at}.type") if "type" in fields else Any,
@@ -267,7 +290,7 @@ def _step_from(reader: Reader, given: Data, at: str, depth: int) -> DraftStep | 
     fields = reader.mapping(given, at, known=_STEP)
     if fields is None:
         return None
-    action = _action_from(reader, fields, at, depth)
+    action = action_from(reader, fields, at, lambda given, spot: _workflow_from(reader, given, f"{spot}.", depth + 1))
     own = action.payload.name if isinstance(action, PayloadAction) else None
     name = reader.text(fields.get("name", own), f"{at}.name")
     bind = reader.mapping(fields.get("bind", {}), f"{at}.bind") or {}
@@ -281,14 +304,21 @@ def _step_from(reader: Reader, given: Data, at: str, depth: int) -> DraftStep | 
         bindings=bindings,
         when=_condition_from(reader, fields.get("when"), f"{at}.when"),
         after=tuple(Ref(reader.text(item, f"{at}.after")) for item in after),
-        on_error=_policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
+        on_error=policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
         timeout=reader.number(fields.get("timeout"), f"{at}.timeout"),
         on_unknown=reader.choice(fields.get("on_unknown", "retry"), f"{at}.on_unknown", "retry", "fail"),
-        map=_map_from(reader, fields["map"], f"{at}.map") if "map" in fields else None,
+        map=map_from(reader, fields["map"], f"{at}.map") if "map" in fields else None,
     )
 
 
-def _action_from(reader: Reader, fields: Mapping[str, Data], at: str, depth: int) -> ActionDef | None:
+def action_from(
+    reader: Reader, fields: Mapping[str, Data], at: str, nested: Callable[[Data, str], WorkflowDef | None]
+) -> ActionDef | None:
+    """The one action that a step of a document has, or None with faults.
+
+    Args:
+        nested: Reads a workflow that is a step.
+    """
     kinds = [kind for kind in _ACTIONS if kind in fields]
     if len(kinds) != 1:
         reader.fault(at, f"a step has exactly one of {', '.join(_ACTIONS)}; this has {' and '.join(kinds) or 'none'}")
@@ -299,7 +329,7 @@ def _action_from(reader: Reader, fields: Mapping[str, Data], at: str, depth: int
             payload = payload_from(reader, given, at)
             return None if payload is None else PayloadAction(payload)
         case "workflow":
-            inner = _workflow_from(reader, given, f"{at}.", depth + 1)
+            inner = nested(given, at)
             return None if inner is None else WorkflowAction(inner)
         case _:
             found = reader.code_at(given, at)
@@ -322,7 +352,8 @@ def _condition_from(reader: Reader, given: Data, at: str) -> str | Ref[Any] | No
     return None if fields is None else ref_from(reader, fields.get("from"), at)
 
 
-def _policy_from(reader: Reader, given: Data, at: str) -> OnError | None:
+def policy_from(reader: Reader, given: Data, at: str) -> OnError | None:
+    """What a document says a failure means; None where it says nothing."""
     if given is None:
         return None
     if isinstance(given, dict):
@@ -331,6 +362,7 @@ def _policy_from(reader: Reader, given: Data, at: str) -> OnError | None:
     return cast("OnError", reader.choice(given, at, "fail", "skip"))
 
 
-def _map_from(reader: Reader, given: Data, at: str) -> MapRule:
+def map_from(reader: Reader, given: Data, at: str) -> MapRule:
+    """The rule of a map that stands in a document."""
     fields = reader.mapping({} if given is None else given, at, known=("concurrency",)) or {}
     return MapRule(reader.integer(fields.get("concurrency"), f"{at}.concurrency"))

@@ -45,7 +45,7 @@ _FORMS: Final = {
 }
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _REF = re.compile(r"[a-z][a-z0-9_-]*")
-_PART = re.compile(r'\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]')
+_PART = re.compile(r'\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,18})\]|\[("(?:[^"\\]|\\.)*")\]')
 
 
 def _form(given: Data) -> str | None:
@@ -102,7 +102,8 @@ def ref_to(ref: Ref[Any]) -> str:
 
 def _part_to(part: str | int) -> str:
     if isinstance(part, int):
-        return f"[{part}]"
+        return f"[{int(part)}]"
+    part = str.__str__(part)  # an enum's value, not its name
     return f".{part}" if _PLAIN_KEY.fullmatch(part) else f"[{dumps(part)}]"
 
 

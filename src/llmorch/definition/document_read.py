@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from ..errors import CodeMissing, WorkflowInvalid
 from ..models.values import Data
 from ..templates.bounds import is_list
 from .names import did_you_mean
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "number_from", "number_to"]
 
 C = TypeVar("C", bound=str)
+_ENDLESS: Final = "inf"
+
+
+def number_to(value: float | None) -> float | str | None:
+    """A span of time as it stands in a document: JSON has no number without end, so that is the text `inf`."""
+    return _ENDLESS if value == math.inf else value
+
+
+def number_from(given: Data) -> Data:
+    """What `number_to` wrote, as the number it was; anything else as it is."""
+    return math.inf if given == _ENDLESS else given
 
 
 class Reader:
@@ -59,6 +71,10 @@ class Reader:
             self.fault(at, f"{address} is not at hand")
         return self.code.get(address)
 
+    def type_like(self, given: Data) -> Any:  # Any: a type, a union, anything an annotation can be
+        """A type at hand that stands in documents like this, or None; for readers that have more than addresses."""
+        return None
+
     def mapping(
         self, given: Data, at: str, *, known: Sequence[str] | None = None, required: Sequence[str] = ()
     ) -> dict[str, Data] | None:
@@ -100,6 +116,7 @@ class Reader:
 
     def number(self, given: Data, at: str) -> float | None:
         """A number or nothing."""
+        given = number_from(given)
         if given is None or (isinstance(given, int | float) and not isinstance(given, bool)):
             return given
         self.fault(at, f"{_shown(given)} stands where a number belongs")

@@ -8,7 +8,8 @@
 | `{python: "module:qualname"}` | a type of a module, looked up, never imported |
 | `{schema: {...}}` | whatever satisfies the JSON schema |
 
-Other types (`Annotated`, sets, tuples) are written as their JSON schema and read back as that.
+Other types (`Annotated`, sets, tuples), and those that hold them, are written as their JSON schema and read back as
+that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from ..models.values import Data, freeze, to_data
 from ..schema import json_schema
+from ..templates.bounds import is_object
 from .document_read import Reader
 from .names import did_you_mean
 
@@ -29,6 +31,7 @@ _PLAIN: Final[Mapping[str, Any]] = {  # Any: types, and Any itself
     "str": str, "int": int, "float": float, "bool": bool, "any": Any, "null": type(None), "list": list, "dict": dict,
 }  # fmt: skip
 _NAMES: Final = {kind: name for name, kind in _PLAIN.items()}
+_HOLDERS: Final = (list, dict, typing.Union, types.UnionType)
 _FORMS: Final = ("list", "dict", "union", "literal", "python", "schema")
 
 
@@ -61,21 +64,30 @@ def type_to(kind: Any) -> Data:  # Any: as above
         if isinstance(kind, type):
             return {"python": address_of(kind)}
         return {"schema": to_data(json_schema(kind))}
-    if origin is list:
-        return {"list": type_to(args[0])}
-    if origin is dict and args[0] is str:
-        return {"dict": type_to(args[1])}
-    if origin is typing.Union or origin is types.UnionType:
-        return {"union": [type_to(part) for part in args]}
+    if origin in _HOLDERS:
+        return _holder_to(kind, origin, args)
     if origin is typing.Literal and all(part is None or isinstance(part, str | int) for part in args):
         return {"literal": to_data(list(args))}
     return {"schema": to_data(json_schema(kind))}
+
+
+def _holder_to(kind: Any, origin: Any, args: tuple[Any, ...]) -> Data:  # Any: as above
+    parts = [type_to(part) for part in args]
+    is_dict = origin is dict
+    if any(is_object(part) and "schema" in part for part in parts) or (is_dict and args[0] is not str):
+        return {"schema": to_data(json_schema(kind))}  # a schema is no part of a type
+    return {"list": parts[0]} if origin is list else {"dict": parts[1]} if is_dict else {"union": parts}
 
 
 def type_from(reader: Reader, given: Data, at: str) -> Any:  # Any: as above
     """The type that stands in a document; a fault gives Any."""
     if isinstance(given, str):
         return _plain(reader, given, at)
+    like = reader.type_like(given)
+    return _formed(reader, given, at) if like is None else like
+
+
+def _formed(reader: Reader, given: Data, at: str) -> Any:  # Any: as above
     fields = reader.mapping(given, at, known=_FORMS)
     if fields is None:
         return Any
@@ -85,11 +97,11 @@ def type_from(reader: Reader, given: Data, at: str) -> Any:  # Any: as above
     (form, inner), at = next(iter(fields.items())), f"{at}.{next(iter(fields))}"
     match form:
         case "list":
-            return list[type_from(reader, inner, at)]  # type: ignore[misc]  # a type made from a document
+            return list[_part(reader, inner, at)]  # type: ignore[misc]  # a type made from a document
         case "dict":
-            return dict[str, type_from(reader, inner, at)]  # type: ignore[misc]  # as above
+            return dict[str, _part(reader, inner, at)]  # type: ignore[misc]  # as above
         case "union":
-            parts = [type_from(reader, part, at) for part in reader.sequence(inner, at)]
+            parts = [_part(reader, part, at) for part in reader.sequence(inner, at)]
             return _union(parts) if parts else Any
         case "literal":
             return _literal(reader, inner, at)
@@ -100,6 +112,14 @@ def type_from(reader: Reader, given: Data, at: str) -> Any:  # Any: as above
             return freeze(reader.mapping(inner, at) or {})
         case _:
             return Any  # an unknown key; noted already
+
+
+def _part(reader: Reader, given: Data, at: str) -> Any:  # Any: as above
+    kind = type_from(reader, given, at)
+    if isinstance(kind, Mapping):
+        reader.fault(at, "a JSON schema stands alone; write the whole type as one, such as {schema: {type: array}}")
+        return Any
+    return kind
 
 
 def _union(parts: list[Any]) -> Any:  # Any: as above

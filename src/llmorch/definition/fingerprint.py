@@ -10,13 +10,16 @@ field added later changes no fingerprint of a step that does not use it.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from .._json import sha256
+from .._json import canonical, sha256
 from ..errors import ValueRefused
 from ..models.message import Message
 from ..models.settings import Settings
@@ -26,6 +29,9 @@ from .actions import FunctionAction, PayloadAction, WorkflowAction
 from .workflow import WorkflowDef
 
 __all__ = ["code_of", "function_fingerprint", "payload_fingerprint", "workflow_fingerprint"]
+
+_PLAIN: WeakKeyDictionary[Callable[..., Any], bytes] = WeakKeyDictionary()  # canonical JSON of its code, by function
+_SOURCES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def payload_fingerprint(
@@ -69,7 +75,8 @@ def function_fingerprint(action: FunctionAction, arguments: Mapping[str, Data]) 
     The function's source counts without its indentation, as do the values it closes over and its defaults as far as
     they are data. Globals and other functions that it calls do not: `@step(version=...)` stands for all of it.
     """
-    return sha256({"kind": "function", "code": _action_code(action), "arguments": dict(arguments)})
+    body = b'{"arguments":%b,"code":%b,"kind":"function"}' % (canonical(dict(arguments)), _code_bytes(action))
+    return hashlib.sha256(body).hexdigest()
 
 
 def workflow_fingerprint(
@@ -99,11 +106,32 @@ def _codes(definition: WorkflowDef, prefix: str) -> Iterable[tuple[str, str]]:
     for step in definition.steps:
         match step.action:
             case FunctionAction():
-                yield prefix + step.name, sha256(_action_code(step.action))
+                yield prefix + step.name, hashlib.sha256(_code_bytes(step.action)).hexdigest()
             case WorkflowAction(definition=inner):
                 yield from _codes(inner, f"{prefix}{step.name}/")
             case PayloadAction():
                 pass
+
+
+def _code_bytes(action: FunctionAction) -> bytes:
+    """The canonical JSON of a function step's code, or of the version that stands for it."""
+    function = action.function
+    if action.version is not None or not _is_plain(function):  # what it closes over may change between two calls
+        return canonical(_action_code(action))
+    found = _PLAIN.get(function)
+    if found is None:
+        found = _PLAIN[function] = canonical(_action_code(action))
+    return found
+
+
+def _is_plain(function: Callable[..., Any]) -> bool:
+    """Whether its source is all there is to a function."""
+    return (
+        isinstance(function, FunctionType)
+        and not function.__closure__
+        and not function.__defaults__
+        and not function.__kwdefaults__
+    )
 
 
 def _action_code(action: FunctionAction) -> Data:
@@ -168,12 +196,30 @@ def _address(thing: object) -> str:
 
 
 def _source(thing: Any) -> str:  # Any: a function or a class
-    """The source without its indentation; for code that is in no file, its bytecode; else nothing."""
+    """The source without its indentation; for code that is in no file, its bytecode; else nothing. Read once."""
+    key = getattr(inspect.unwrap(thing), "__code__", thing)  # closures made of one `def` share it
+    try:
+        found = _SOURCES.get(key)
+    except TypeError:  # it cannot be referred to weakly
+        return _read_source(thing)
+    if found is None:
+        found = _SOURCES[key] = _read_source(thing)
+    return found
+
+
+def _read_source(thing: Any) -> str:  # Any: as above
     try:
         return textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError):
         code = getattr(inspect.unwrap(thing), "__code__", None)
     if code is None:
         return ""
-    constants = [constant for constant in code.co_consts if not hasattr(constant, "co_code")]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
+    constants = [_constant(constant) for constant in code.co_consts if not hasattr(constant, "co_code")]
+    return f"{code.co_code.hex()} {code.co_names} [{', '.join(constants)}]"
+
+
+def _constant(constant: object) -> str:
+    """The same text in every process; the order of a set is not."""
+    if isinstance(constant, frozenset):
+        return f"{{{', '.join(sorted(map(_constant, constant)))}}}"
+    return repr(constant)

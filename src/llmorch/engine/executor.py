@@ -7,7 +7,7 @@ steps. Containers hold nothing: they are only state.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -20,11 +20,14 @@ from anyio.abc import TaskGroup
 from .. import _clock
 from .._clock import monotonic
 from ..errors import TimedOut
-from ..events import RunCancelRequested, RunFinished, StepCancelled, Warned
+from ..events import Event, RunCancelRequested, RunFinished, StepCancelled, Warned
 from ..models.failure import Failure, failure_of
+from ..ports import InboxItem
 from .journal import Journal
+from .results import Results
 from .services import Services
 from .state.run import RunState
+from .state.step import StepState
 from .state.stop import in_flight
 from .stepper import Ending, Stepper
 
@@ -139,8 +142,27 @@ class Executor:
             return
         self._cancelled = self._halted = True
         self.journal.append(RunCancelRequested())
+        self.journal.hurry(_CLEANUP_S)
         if self._group is not None:
             self._group.cancel_scope.cancel()
+
+    def adopt_from(self, former: Results) -> None:
+        """Take the results of another run where the fingerprint is the same, also those that come up later."""
+        if self._stepper.known is not None:
+            self._stepper.known.former = former
+
+    def offer(self, step: StepState, item: InboxItem, events: Sequence[Event]) -> bool:
+        """Take an answer that came late as the step's result, now or when the step is due; False when it is too late.
+
+        A step that is asking again is stopped first, so that it does not pay for what is known.
+        """
+        known = self._stepper.known
+        if self._halted or known is None:
+            return False
+        known.late[step.path] = (item, events)
+        if step.status == "running" and step.scope is not None:
+            step.scope.cancel()
+        return True
 
     async def rest(self, wait_s: float) -> None:
         """Wait so many seconds without holding a place."""
@@ -269,7 +291,8 @@ class Executor:
                 f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
             )
             self.finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
-        with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised already
+        self.journal.hurry(_CLEANUP_S)
+        with anyio.CancelScope(shield=True), suppress(Exception):  # its cause is being raised already
             await self.journal.flush()
 
 

@@ -7,20 +7,37 @@ all that was appended before, so the start of one step and the result of another
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
+from .. import _clock
 from .._clock import now_us
-from ..errors import StoreError
-from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed
-from ..ports import AppendReply, Claim, RunStore
+from ..errors import ClaimLost, RunNotFound, StoreBusy, StoreCorrupt, StoreError, StoreFull
+from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed, Warned
+from ..ports import AppendReply, Claim, InboxItem, RunStore
 from .state.run import RunState
 
 __all__ = ["Journal", "Partial"]
 
 _UNIT = 256
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 1.0
+_FOR_GOOD = (ClaimLost, StoreCorrupt, RunNotFound)
+_MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError)  # in code: no second try mends them
+_log = logging.getLogger("llmorch")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What is committed in one transaction, and tried again as it is: a store knows a unit it has by its events."""
+
+    events: Sequence[Event]
+    status: str | None
+    consumed: Sequence[InboxItem]
 
 
 class Partial:
@@ -46,12 +63,14 @@ class Journal:
         partial: Text of the calls being streamed, by step path.
         watchers: Called after each commit, and with each delta.
         delta_watchers: How many of them want deltas.
+        mail: Called when a commit says that others have left something in the inbox.
         is_instant: The store commits without waiting for anything.
     """
 
     __slots__ = (
-        "_buffer", "_busy", "_claim", "_seq", "_status", "_store", "_turn", "closed", "committed",
-        "delta_watchers", "failure", "inbox", "is_instant", "partial", "state", "watchers",
+        "_buffer", "_busy", "_claim", "_consumed", "_deadline", "_is_full", "_scope", "_seq", "_status", "_store",
+        "_turn", "_unit", "closed", "committed", "delta_watchers", "failure", "is_instant", "mail", "partial", "state",
+        "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -60,7 +79,7 @@ class Journal:
         self.watchers: list[Callable[[StepDelta | None], None]] = []
         self.delta_watchers = 0
         self.partial: dict[str, Partial] = {}
-        self.inbox = False
+        self.mail: Callable[[], None] | None = None
         self.closed = False
         self.failure: BaseException | None = None
         self._store = store
@@ -71,11 +90,28 @@ class Journal:
         self._busy = False
         self._turn: anyio.Event | None = None
         self._status: str | None = None
+        self._consumed: list[InboxItem] | None = None
+        self._unit: _Unit | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._deadline = float("inf")
+        self._is_full = False
+
+    @property
+    def claim(self) -> Claim:
+        """The right to write this log."""
+        return self._claim
+
+    @property
+    def buffered(self) -> list[Event]:
+        """The events that wait to be committed."""
+        return self._buffer
 
     @property
     def pending(self) -> int:
         """How many events wait to be committed."""
-        return len(self._buffer)
+        if self._unit is None or self._busy:
+            return len(self._buffer)
+        return len(self._buffer) + len(self._unit.events)
 
     def append(self, event: Event, *, status: str | None = None) -> int:
         """Number the event, fold it and buffer it; returns its seq.
@@ -123,31 +159,95 @@ class Journal:
         if len(self._buffer) >= _UNIT:
             await self.flush()
 
-    async def _commit(self) -> None:
-        unit, self._buffer = self._buffer, []
+    def consume(self, item: InboxItem) -> None:
+        """Have the item deleted in the unit of the events that were appended for it."""
+        if self._consumed is None:
+            self._consumed = []
+        self._consumed.append(item)
+
+    def hurry(self, limit_s: float) -> None:
+        """Wait no longer than so many seconds for what is being committed, and for what comes after it."""
+        self._deadline = min(self._deadline, anyio.current_time() + limit_s)
+        if self._scope is not None:
+            self._scope.deadline = self._deadline
+
+    def warn_full(self) -> None:
+        """Say once that the store is full and the run waits for space."""
+        if not self._is_full and not self.closed:
+            self._is_full = True
+            text = "the store is full: nothing new is sent until there is space; what is in flight is kept"
+            self.append(Warned(None, "store-full", text))
+
+    def _taken(self) -> _Unit:
+        """Everything that waits, as one unit."""
+        events, self._buffer = self._buffer, []
         status, self._status = self._status, None
+        consumed, self._consumed = self._consumed, None
+        return _Unit(events, status, consumed or ())
+
+    async def _commit(self) -> None:
+        """Commit what waits, or first the unit whose end is not known."""
+        if self._unit is None:
+            self._unit = self._taken()
         self._busy = True
         try:
-            reply: AppendReply | None = None
-            with anyio.CancelScope(shield=True):
-                reply = await self._store.append(self._claim, unit, status=status)
-        except BaseException as error:
+            reply = await self._stored(self._unit)
+        except Exception as error:  # whatever the store raises that is for good
             self.failure = error
             raise
-        finally:
+        finally:  # cancelled between two tries, the unit stays, and goes first next time
             self._busy = False
             if self._turn is not None:
                 self._turn.set()
                 self._turn = None
-        assert reply is not None  # a shielded scope does not swallow anything
+        self._unit = None
         self._committed(reply)
+
+    async def _stored(self, unit: _Unit) -> AppendReply:
+        """Hand the unit to the store until it has it: it may hold an answer that was paid for.
+
+        Raises:
+            ClaimLost: Another process owns the run.
+            StoreCorrupt: The store is damaged.
+            StoreBusy: It took longer than a run that is being cancelled may wait.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                with anyio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
+                    if not unit.consumed:
+                        return await self._store.append(self._claim, unit.events, status=unit.status)
+                    return await self._store.append(
+                        self._claim, unit.events, status=unit.status, consumed=unit.consumed
+                    )
+                raise StoreBusy(
+                    f"Run {self._claim.run_id} was stopped, and its last {len(unit.events)} events could not be "
+                    "recorded in time; recover it when the store works again",
+                    run_id=self._claim.run_id,
+                )
+            except (*_FOR_GOOD, *_MISTAKES):
+                raise
+            except Exception as error:  # a store may raise anything; what it holds is worth another try
+                if anyio.current_time() >= self._deadline:
+                    raise
+                _log.warning("run %s: its log cannot be written just now (%s); trying again", self._claim.run_id, error)
+                if isinstance(error, StoreFull):
+                    self.warn_full()
+            finally:
+                self._scope = None
+            await _clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _commit_now(self) -> None:
         """Commit to a store that waits for nothing, so that nothing can cancel it half-way or come between."""
-        unit, self._buffer = self._buffer, []
+        events, self._buffer = self._buffer, []
         status, self._status = self._status, None
+        consumed, self._consumed = self._consumed, None
         try:
-            reply = _at_once(self._store.append(self._claim, unit, status=status))
+            if consumed is None:
+                reply = _at_once(self._store.append(self._claim, events, status=status))
+            else:
+                reply = _at_once(self._store.append(self._claim, events, status=status, consumed=consumed))
         except BaseException as error:
             self.failure = error
             raise
@@ -155,7 +255,8 @@ class Journal:
 
     def _committed(self, reply: AppendReply) -> None:
         self.committed = self._claim.last_seq = reply.last_seq
-        self.inbox = reply.inbox
+        if reply.inbox and self.mail is not None:
+            self.mail()
         for watcher in self.watchers:
             watcher(None)
 

@@ -7,33 +7,49 @@ merged into one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Self
 
 import anyio
 
+from .. import _clock
+from ..errors import RunNotFound, StoreCorrupt, StoreError
 from ..events import CallFinished, Event, RunFinished, StepCancelled, StepDelta, StepFailed, StepSucceeded
 from ..ports import RunStore
 from .journal import Journal
 
-__all__ = ["Listener"]
+__all__ = ["Follow", "Listener"]
 
 _PAGE = 500
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 1.0
+
+Follow = Callable[[str, int], Awaitable["Journal | bool"]]
+"""Waits until the run of that id may have events after that seq: the journal, if it is carried out here by then; False
+when there will be none."""
 
 
 class Listener:
     """An async iterator over the events of a run.
 
-    It ends after `RunFinished`, or after the last committed event of a run that nobody carries out.
+    It ends after `RunFinished`, or after the last committed event of a run that nobody will carry out.
 
     Args:
         after: Skip events up to and including this seq.
         journal: The run's journal while it is live in this process.
         deltas: Also give `StepDelta`.
+        follow: How to go on where the journal ends before the run, or there is none; unset, that is the end.
     """
 
     def __init__(
-        self, run_id: str, store: RunStore, *, after: int = 0, journal: Journal | None = None, deltas: bool = True
+        self,
+        run_id: str,
+        store: RunStore,
+        *,
+        after: int = 0,
+        journal: Journal | None = None,
+        deltas: bool = True,
+        follow: Follow | None = None,
     ) -> None:
         self._run_id = run_id
         self._store = store
@@ -44,6 +60,7 @@ class Listener:
         self._news: anyio.Event | None = None
         self._over = False
         self._deltas = deltas
+        self._follow = follow
         if journal is not None:
             self._join(journal)
 
@@ -88,24 +105,45 @@ class Listener:
         """Wait for something new and queue it."""
         journal = self._journal
         if journal is None or journal.committed > self._after:
-            page = await self._store.events(self._run_id, after=self._after, limit=_PAGE)
+            page = await self._page(journal)
             if page:
                 self._after = page[-1].seq or self._after
                 self._queue.extend(self._interleaved(page))
                 return
             if journal is None:
-                self.close()
+                await self._go_on()
                 return
         if self._growing:
             self._queue.extend(self._growing.values())
             self._growing = {}
             return
-        if self._over or journal.closed:
-            self.close()
+        if self._over:
+            return
+        if journal.closed:
+            self._leave()
+            await self._go_on()
             return
         self._news = anyio.Event()
         await self._news.wait()
         self._news = None
+
+    async def _page(self, journal: Journal | None) -> Sequence[Event]:
+        """The next events; of a run that goes on here they are asked for until the store can give them.
+
+        Raises:
+            StoreError: The store cannot give them, and nobody writes them here.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._store.events(self._run_id, after=self._after, limit=_PAGE)
+            except (RunNotFound, StoreCorrupt):
+                raise
+            except (StoreError, OSError):
+                if journal is None or journal.closed:
+                    raise
+            await _clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _interleaved(self, page: Iterable[Event]) -> Iterable[Event]:
         """The page, with the pieces of an answer put before the event that ends its call."""
@@ -120,12 +158,25 @@ class Listener:
             mixed.append(event)
         return mixed
 
+    async def _go_on(self) -> None:
+        """The run is not carried out here: wait for what others write, or end."""
+        found = False if self._follow is None else await self._follow(self._run_id, self._after)
+        if found is False:
+            self.close()
+        elif found is not True and not self._over:
+            self._journal = found
+            self._join(found)
+
+    def _leave(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None and self._hear in journal.watchers:
+            journal.watchers.remove(self._hear)
+            journal.delta_watchers -= self._deltas
+
     def close(self) -> None:
         """Stop listening; harmless when done twice."""
         self._over = True
-        if self._journal is not None and self._hear in self._journal.watchers:
-            self._journal.watchers.remove(self._hear)
-            self._journal.delta_watchers -= self._deltas
+        self._leave()
         if self._news is not None:
             self._news.set()
 

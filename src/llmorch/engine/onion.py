@@ -6,6 +6,7 @@ fallback > output check and tool rounds > retry > hooks > cache > limiter > rese
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from .journal import Journal
 from .sending import Sender
 from .services import Conductor, Services
 from .state.step import StepState
-from .steps.conversation import Turn, conversation, replay_of, rounds_of, turns_of
+from .steps.conversation import Turn, conversation, replay_of, rounds_of, turns_of, unanswered
 from .steps.memory import Memory
 from .steps.output import OutputSpec
 from .steps.tool_words import told_in_words
@@ -73,6 +74,8 @@ class CallPath:
         payload, sender = self.payload, self._sender
         prompt = tuple(messages)
         try:
+            if self.state.calls and self.state.since and payload.tools:
+                await self._finish_round()
             if not payload.fallback:
                 value = await self._checked(prompt, payload.model)
             else:
@@ -173,13 +176,22 @@ class CallPath:
                 step=self.state.path,
             )
         self._sender.record()
+        turn = Turn((model.provider, model.model), response.text, response.tool_calls, (), replay_of(response.raw))
+        await self._take_round(len(self.state.calls), turn, was_cut=response.finish_reason == "length")
+
+    async def _finish_round(self) -> None:
+        """Go on where the step was left: tools that an answer asked for and that gave no result yet run first."""
+        call = unanswered(self.state)
+        if call is not None and call.answer is not None:
+            answer = call.answer
+            turn = Turn((call.provider, call.model), answer.text or "", answer.tool_calls, (), replay_of(answer.vendor))
+            await self._take_round(call.call, turn, was_cut=call.finish_reason == "length")
+
+    async def _take_round(self, number: int, asked: Turn, *, was_cut: bool) -> None:
+        """Run the tools that the answer of a call asks for, less those whose result is recorded."""
         user = ToolUser(self.payload.tools, self.state, journal=self.journal, services=self.services)
-        number = len(self.state.calls)
-        was_cut = response.finish_reason == "length"
-        results = await user.results(number, response.tool_calls, was_cut=was_cut)
-        named = (model.provider, model.model)
-        turn = Turn(named, response.text, response.tool_calls, results, replay_of(response.raw))
-        self._turns = (*self._turns, turn)
+        results = await user.results(number, asked.calls, was_cut=was_cut)
+        self._turns = (*self._turns, replace(asked, results=results))
 
     def _repair(self, error: OutputInvalid, response: ProviderResponse, *, resolved: ResolvedModel, left: int) -> None:
         """Have an answer that does not fit sent back, or raise when that does not help or was done often enough."""

@@ -17,7 +17,9 @@ from ..events import MapExpanded, StepCancelled, StepFailed, StepSkipped, StepSt
 from ..models.failure import Failure, failure_of
 from ..models.values import Data
 from ..planner.resolve import LOST, UNDECIDED, Mark
+from .fingerprints import fingerprint_or_none
 from .journal import Journal
+from .known import Known
 from .services import Conductor, Ending, Services
 from .state.arguments import arguments, child_inputs, item_count, resolved, skipped_binding
 from .state.frame import END, Frame
@@ -35,9 +37,13 @@ Work = Coroutine[Any, Any, None]
 
 
 class Stepper:
-    """Advances one run."""
+    """Advances one run.
 
-    __slots__ = ("conductor", "journal", "services", "state", "timers")
+    Attributes:
+        known: Results that need not be asked for, in a run that was forked or taken up.
+    """
+
+    __slots__ = ("conductor", "journal", "known", "services", "state", "timers")
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class Stepper:
         self.services = services
         self.timers = NO_TIMERS
         self.conductor = conductor
+        self.known = Known(journal) if journal.committed > 1 else None
 
     def advance(self, owner: Frame | StepState, index: int) -> Work | None:
         """Do what can be done at once; what takes time comes back as a coroutine."""
@@ -115,14 +122,19 @@ class Stepper:
 
     def _start(self, state: StepState) -> Work | None:
         """Start the action of a step or item."""
-        seq = self.journal.append(StepStarted(state.path))
         step = state.step
         if isinstance(step.definition.action, WorkflowAction):
+            self.journal.append(StepStarted(state.path))
             if state.owner is None:
                 self.watch(state)
             return None
+        known = self.known
+        mark = None if self.journal.is_instant and known is None else fingerprint_or_none(state)
+        seq = self.journal.append(StepStarted(state.path, mark))
+        if known is not None and known.take(state, mark):
+            return None
         work = self._leaf(state, seq)
-        return self._scoped(state, work) if state.is_stoppable else work
+        return self._scoped(state, work) if state.is_stoppable or known is not None else work
 
     async def _leaf(self, state: StepState, seq: int) -> None:
         """Run a payload or function and record how it ended."""
@@ -183,7 +195,7 @@ class Stepper:
         if scope.cancelled_caught and state.finished_us is None:
             if state.stopped is not None:
                 self.journal.append(StepCancelled(state.path, state.stopped or ""))
-            else:
+            elif self.known is None or not self.known.take_late(state):
                 self.fail(state, _too_long(state))
 
     def fail(self, state: StepState, error: Exception) -> None:
@@ -213,24 +225,13 @@ class Stepper:
         """A workflow has ended: the run itself, or a step of the workflow around it."""
         parent = frame.parent
         if parent is None:
-            _, failure = self._outcome(frame)
+            _, failure = _outcome(frame)
             if failure is not None:
                 self.conductor.finish("failed", failure)
             else:
                 self.conductor.finish("partial" if self.state.failed else "succeeded", None)
         elif parent.finished_us is None:
-            self._close_container(parent, *self._outcome(frame))
-
-    def _outcome(self, frame: Frame) -> tuple[Literal["succeeded", "skipped"], Failure | None]:
-        if frame.failure is not None:
-            return "succeeded", frame.failure
-        try:
-            result = frame.result()
-        except Exception as error:  # the output names a part its value lacks: the workflow's failure
-            return "succeeded", failure_of(error, step=frame.parent.path if frame.parent is not None else None)
-        if result is LOST:
-            return "succeeded", next(step.error for step in frame.steps if step is not None and step.error is not None)
-        return ("skipped" if isinstance(result, Mark) else "succeeded"), None
+            self._close_container(parent, *_outcome(frame))
 
     def _close_container(
         self, state: StepState, ending: Literal["succeeded", "skipped"], failure: Failure | None
@@ -286,3 +287,16 @@ class Stepper:
 def _too_long(state: StepState) -> TimedOut:
     limit = state.step.definition.timeout
     return TimedOut(f"Step {state.path!r} took longer than its timeout of {limit:g} s; raise timeout=", step=state.path)
+
+
+def _outcome(frame: Frame) -> tuple[Literal["succeeded", "skipped"], Failure | None]:
+    """How a workflow that has nothing left to do ends."""
+    if frame.failure is not None:
+        return "succeeded", frame.failure
+    try:
+        result = frame.result()
+    except Exception as error:  # the output names a part its value lacks: the workflow's failure
+        return "succeeded", failure_of(error, step=frame.parent.path if frame.parent is not None else None)
+    if result is LOST:
+        return "succeeded", next(step.error for step in frame.steps if step is not None and step.error is not None)
+    return ("skipped" if isinstance(result, Mark) else "succeeded"), None

@@ -43,7 +43,8 @@ class Ledger:
     """
 
     __slots__ = (
-        "_changed", "_limit_usd", "_line", "_open", "_open_tokens", "_open_usd", "budget", "calls", "tokens", "usd",
+        "_changed", "_limit_usd", "_line", "_lost", "_open", "_open_tokens", "_open_usd", "budget", "calls", "tokens",
+        "usd",
     )  # fmt: skip
 
     def __init__(self, budget: Budget) -> None:
@@ -51,6 +52,7 @@ class Ledger:
         self.tokens = 0
         self.usd = Decimal(0)
         self._open: dict[tuple[str, int], Reservation] = {}
+        self._lost: dict[tuple[str, int], Reservation] = {}
         self._open_tokens = 0
         self._open_usd = Decimal(0)
         self._line: anyio.Lock | None = None
@@ -72,21 +74,36 @@ class Ledger:
 
     def settle(self, call: tuple[str, int], bill: Reservation) -> None:
         """A call ended and this is its bill: nothing, for one that was refused."""
-        self._end(call, bill)
+        lost = self._lost.pop(call, None)
+        if lost is None:
+            self._end(call, bill)
+        else:  # the bill came after all
+            self._spend(bill.tokens - lost.tokens, (bill.usd or 0) - (lost.usd or 0))
 
     def give_up(self, call: tuple[str, int]) -> None:
-        """A call ended and nobody knows what it cost: what was set aside counts as spent."""
-        self._end(call, None)
+        """A call ended and nobody knows what it cost: what was set aside counts as spent, until its bill comes."""
+        if call in self._open:
+            self._lost[call] = self._open[call]
+            self._end(call, self._open[call])
 
-    def _end(self, call: tuple[str, int], bill: Reservation | None) -> None:
+    def renewed(self, budget: Budget) -> Ledger:
+        """The same spendings under another budget."""
+        ledger = Ledger(budget)
+        ledger.calls, ledger.tokens, ledger.usd = self.calls, self.tokens, self.usd
+        ledger._lost = self._lost
+        return ledger
+
+    def _end(self, call: tuple[str, int], bill: Reservation) -> None:
         reserved = self._open.pop(call, None)
         if reserved is None:
             return
         self._open_tokens -= reserved.tokens
         self._open_usd -= reserved.usd or 0
-        spent = bill or reserved
-        self.tokens += spent.tokens
-        self.usd += spent.usd or 0
+        self._spend(bill.tokens, bill.usd or 0)
+
+    def _spend(self, tokens: int, usd: Decimal | int) -> None:
+        self.tokens += tokens
+        self.usd += usd
         if self._changed is not None:
             self._changed.set()
             self._changed = None

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from llmorch import ClaimLost, Event, Payload, RunStarted, StoreError, Warned, Workflow
+from llmorch import (
+    ClaimLost,
+    Event,
+    Payload,
+    RunStarted,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    Warned,
+    Workflow,
+)
 from llmorch.engine.journal import Journal
 from llmorch.engine.state.run import RunState
 from llmorch.ports import AppendReply, Claim, RunRow
@@ -34,13 +46,15 @@ class SlowStore(MemoryStore):
         self.units: list[int] = []
         self.writing = 0
 
-    async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+    async def append(
+        self, claim: Claim, events: Sequence[Event], *, status: str | None = None, **rest: Any
+    ) -> AppendReply:
         self.writing += 1
         assert self.writing == 1, "one unit at a time"
         await anyio.sleep(1)
         self.writing -= 1
         self.units.append(len(events))
-        return await super().append(claim, events, status=status)
+        return await super().append(claim, events, status=status, **rest)
 
 
 async def journal_on(store: MemoryStore) -> Journal:
@@ -124,9 +138,11 @@ async def test_who_lost_the_claim_writes_nothing() -> None:
 
 async def test_all_who_wait_learn_of_the_failure() -> None:
     class Full(SlowStore):
-        async def append(self, claim: Claim, events: Sequence[Event], *, status: str | None = None) -> AppendReply:
+        async def append(
+            self, claim: Claim, events: Sequence[Event], *, status: str | None = None, **rest: Any
+        ) -> AppendReply:
             await anyio.sleep(1)
-            raise StoreError("gone")
+            raise StoreCorrupt("gone")
 
     journal = await journal_on(Full())
     failed: list[str] = []
@@ -141,7 +157,7 @@ async def test_all_who_wait_learn_of_the_failure() -> None:
         for _ in range(3):
             tasks.start_soon(write)
     assert failed == ["gone"] * 3
-    assert isinstance(journal.failure, StoreError)
+    assert isinstance(journal.failure, StoreCorrupt)
 
 
 async def test_the_status_goes_with_the_unit_that_changes_it() -> None:
@@ -156,3 +172,71 @@ async def test_the_status_goes_with_the_unit_that_changes_it() -> None:
     row = await store.load("r")
     assert (row.status, row.last_seq) == ("succeeded", 3)
     assert row.finished_at is not None
+
+
+class Moody(SlowStore):
+    """Raises what it is given, one error for each try, before or after it has committed."""
+
+    def __init__(self, *errors: Exception, after: bool = False) -> None:
+        super().__init__()
+        self.errors = list(errors)
+        self.after = after
+
+    async def append(
+        self, claim: Claim, events: Sequence[Event], *, status: str | None = None, **rest: Any
+    ) -> AppendReply:
+        if self.errors and not self.after:
+            raise self.errors.pop(0)
+        reply = await super().append(claim, events, status=status, **rest)
+        if self.errors:
+            raise self.errors.pop(0)
+        return reply
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_unit_that_fails_is_tried_again_as_it_is(after: bool) -> None:
+    store = Moody(StoreBusy("locked"), OSError("gone for a moment"), RuntimeError("a plugin's own"), after=after)
+    journal = await journal_on(store)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.durable, journal.append(note("one")))
+        await anyio.lowlevel.checkpoint()
+        tasks.start_soon(journal.durable, journal.append(note("two")))
+    assert [event.seq for event in await store.events("r")] == [1, 2, 3]
+    assert journal.failure is None
+
+
+async def test_a_full_store_is_told_once_and_the_run_goes_on() -> None:
+    store = Moody(StoreFull("no space"), StoreFull("no space"))
+    journal = await journal_on(store)
+    await journal.durable(journal.append(note()))
+    await journal.flush()
+    codes = [event.code for event in await store.events("r") if isinstance(event, Warned)]
+    assert codes == ["truncated", "store-full"]
+
+
+async def test_a_writer_cancelled_between_two_tries_leaves_the_unit_to_the_next() -> None:
+    store = Moody(*[StoreBusy("locked")] * 3)
+    journal = await journal_on(store)
+    with anyio.move_on_after(0.01):
+        await journal.durable(journal.append(note("one")))
+    assert journal.pending == 1
+    await journal.durable(journal.append(note("two")))
+    assert store.units == [1, 1]
+    assert [event.seq for event in await store.events("r")] == [1, 2, 3]
+
+
+async def test_a_run_that_is_stopped_does_not_wait_for_a_store_for_ever() -> None:
+    store = Moody(*[StoreBusy("locked")] * 1_000)
+    journal = await journal_on(store)
+    began = anyio.current_time()
+    journal.hurry(2)
+    with pytest.raises(StoreBusy):
+        await journal.durable(journal.append(note()))
+    assert anyio.current_time() - began < 4
+
+
+async def test_a_mistake_in_a_store_is_not_tried_again() -> None:
+    journal = await journal_on(Moody(TypeError("no such argument")))
+    with pytest.raises(TypeError):
+        await journal.durable(journal.append(note()))
+    assert isinstance(journal.failure, TypeError)

@@ -30,6 +30,9 @@ def _call_started(run: RunState, event: CallStarted) -> None:
 
 def _call_finished(run: RunState, event: CallFinished) -> None:
     record = run.at(event.step).calls[event.call - 1]
+    if record.is_lost:  # its answer came late, over the inbox
+        record.is_lost = False
+        run.unpriced_calls -= 1
     record.finished_us = event.at_us
     record.usage = event.usage
     record.cost = event.cost
@@ -70,14 +73,13 @@ def take_up(run: RunState, event: RunResumed) -> None:
             if state.calls[-1].finished_us is None:
                 lose_call(run, state)
     if event.budget is not None:
-        ledger = Ledger(Budget.model_validate(dict(event.budget)))
-        former = run.ledger
-        ledger.calls, ledger.tokens, ledger.usd = (
-            (run.tally.requests, run.tally.input_tokens + run.tally.output_tokens, run.priced_cost)
-            if former is None
-            else (former.calls, former.tokens, former.usd)
-        )
-        run.ledger = ledger
+        budget = Budget.model_validate(dict(event.budget))
+        if run.ledger is None:
+            spent = run.ledger = Ledger(budget)
+            spent.calls, spent.usd = run.tally.requests, run.priced_cost
+            spent.tokens = run.tally.input_tokens + run.tally.output_tokens
+        else:
+            run.ledger = run.ledger.renewed(budget)
 
 
 def _tool_started(run: RunState, event: ToolStarted) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ...definition.actions import FunctionAction
 from ...definition.node import refs_in
 from ...definition.workflow import StepDef, WorkflowDef
 from ...events import (
@@ -28,7 +29,7 @@ from .frame import Frame
 from .run import RunState
 from .step import StepState
 
-__all__ = ["folded", "reset_of", "without"]
+__all__ = ["folded", "in_flight_of", "is_unknown", "reset_of", "without"]
 
 _ENDS = (RunFinished, RunCancelRequested, RunWaiting)
 _LEDGER = (CallStarted, CallFinished, ToolStarted, ToolFinished)  # what was paid for, and what has happened
@@ -65,6 +66,23 @@ def without(state: RunState, history: Sequence[Event], reset: Iterable[str]) -> 
         if path not in gone or isinstance(event, _LEDGER) or (path in containers and isinstance(event, _OPENS)):
             kept.append(event)
     return kept
+
+
+def in_flight_of(state: RunState) -> tuple[str, ...]:
+    """Paths of the steps that were being carried out when their process ended; whatever has ended stays as it is."""
+    return tuple(step.path for step in state.steps.values() if step.status == "running" and not _is_container(step))
+
+
+def is_unknown(step: StepState, *, policy: str) -> bool:
+    """Whether nobody knows what a step in flight has done, and its `on_unknown` is this policy."""
+    definition = step.step.definition
+    if step.status != "running" or definition.on_unknown != policy:
+        return False
+    if isinstance(definition.action, FunctionAction):
+        return not definition.action.pure
+    if any(tool.finished_us is None for tool in step.tools or ()):
+        return True
+    return bool(step.calls) and step.calls[-1].finished_us is None
 
 
 def reset_of(state: RunState) -> tuple[str, ...]:

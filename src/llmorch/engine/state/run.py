@@ -70,9 +70,9 @@ class RunState:
     """
 
     __slots__ = (
-        "cancel_requested", "definition", "error", "failed", "finished_us", "inputs", "ledger", "metadata",
-        "priced_cost", "ready", "run_id", "slots", "started_us", "status", "steps", "tags", "tally", "timeout", "top",
-        "unpriced_calls", "warnings",
+        "cancel_requested", "definition", "error", "failed", "finished_us", "forked_from", "inputs", "ledger",
+        "metadata", "priced_cost", "ready", "run_id", "slots", "started_us", "status", "steps", "tags", "tally",
+        "timeout", "top", "unpriced_calls", "warnings",
     )  # fmt: skip
 
     def __init__(self, definition: WorkflowDef, *, run_id: str = "") -> None:
@@ -82,6 +82,7 @@ class RunState:
         self.inputs: Mapping[str, Data] = {}
         self.tags: tuple[str, ...] = ()
         self.metadata: Mapping[str, Data] = {}
+        self.forked_from: str | None = None
         self.timeout: float | None = None
         self.started_us = 0
         self.finished_us: int | None = None
@@ -156,6 +157,7 @@ class RunState:
         self.timeout = event.timeout
         self.tags = event.tags
         self.metadata = event.metadata
+        self.forked_from = event.forked_from
         self.top = Frame(compiled(self.definition), ready=self.ready, inputs=dict(event.inputs))
         if event.budget is not None:
             self.ledger = Ledger(Budget.model_validate(dict(event.budget)))

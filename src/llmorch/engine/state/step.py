@@ -137,8 +137,8 @@ class StepState:
     overdue: bool = False
 
     def tool_result(self, call: int, use: str) -> str | None:
-        """What the tool use of that id gave, or None when that is not known."""
-        for record in self.tools or ():
+        """What the tool use of that id gave the last time it ran, or None when that is not known."""
+        for record in reversed(self.tools or ()):
             if record.call == call and record.id == use:
                 return record.result
         return None

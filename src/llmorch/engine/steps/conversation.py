@@ -8,11 +8,11 @@ from typing import cast
 
 from ...models.message import Message, ToolCall
 from ...models.values import Data
-from ..state.step import StepState
+from ..state.step import CallRecord, StepState
 from .output import OutputSpec
 from .tool_words import results_in_words, wish_in_words
 
-__all__ = ["Turn", "conversation", "replay_of", "rounds_of", "turns_of"]
+__all__ = ["Turn", "conversation", "replay_of", "rounds_of", "turns_of", "unanswered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,17 @@ def turns_of(state: StepState, *, before: int | None = None) -> list[Turn]:
         elif answer.text is not None and call.call > state.since:  # one from before is not worth mending
             turns.append(Turn(model, answer.text))
     return turns
+
+
+def unanswered(state: StepState) -> CallRecord | None:
+    """The last answer, if it asks for tools that have not all given a result: the step was left in that round."""
+    for call in reversed(state.calls):
+        answer = call.answer
+        if answer is None or call.error is not None:
+            continue
+        is_open = any(state.tool_result(call.call, wanted.id) is None for wanted in answer.tool_calls)
+        return call if is_open else None
+    return None
 
 
 def replay_of(raw: Mapping[str, Data]) -> Mapping[str, Data] | None:

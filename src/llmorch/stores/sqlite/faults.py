@@ -12,11 +12,16 @@ from pathlib import Path
 
 from ...errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
 
-__all__ = ["Locked", "Trouble", "error_of", "trouble_of"]
+__all__ = ["Gone", "Locked", "Refused", "Trouble", "error_of", "trouble_of"]
 
 _SHMSIZE = 4874  # SQLITE_IOERR_SHMSIZE: no room for the index of the write-ahead log
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_REFUSED = frozenset(
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP,
+        errno.ENAMETOOLONG,
+    }
+)  # fmt: skip
 
 
 class Trouble(Enum):
@@ -25,6 +30,7 @@ class Trouble(Enum):
     BUSY = "somebody else writes: try again"
     FULL = "no room: wait for it"
     CORRUPT = "damaged: change nothing"
+    GONE = "the file is not there any more: wait for it"
     REFUSED = "the file cannot be opened or written"
     BROKEN = "the disk or the system failed"
     UNIT = "the unit itself cannot be written"
@@ -32,6 +38,14 @@ class Trouble(Enum):
 
 class Locked(Exception):
     """Another process holds a lock that this write needs."""
+
+
+class Refused(Exception):
+    """What is at the path is nothing that a store can be; the text is for the caller."""
+
+
+class Gone(Exception):
+    """The file was deleted, moved or replaced while it was open."""
 
 
 _BY_CODE = {
@@ -54,6 +68,8 @@ def trouble_of(error: Exception) -> Trouble:
     """What kind of failure an exception is."""
     if isinstance(error, Locked):
         return Trouble.BUSY
+    if isinstance(error, Gone | Refused):
+        return Trouble.GONE if isinstance(error, Gone) else Trouble.REFUSED
     if isinstance(error, OSError):
         if error.errno in _NO_ROOM:
             return Trouble.FULL
@@ -88,14 +104,27 @@ def error_of(trouble: Trouble, cause: Exception, *, path: Path, waited_s: float 
                 f"The store {path} is damaged or no SQLite file ({why}); nothing was changed. Copy the file and its "
                 "-wal beside it first, then restore a backup, or save what can be read with `sqlite3 FILE .recover`"
             )
+        case Trouble.REFUSED if isinstance(cause, Refused):
+            error = StoreError(why)
         case Trouble.REFUSED:
             error = StoreError(
                 f"The store {path} cannot be opened or written ({why}); the file and its folder must exist, belong to "
                 "this user and be writable, as SQLite keeps its write-ahead log beside the file"
             )
+        case Trouble.GONE:
+            error = StoreError(
+                f"The store {path} changed under this process ({why}), so nothing more is written to it. Put the file "
+                "back and the runs go on by themselves; or end this process and start it with the file that is to be "
+                "used from now on"
+            )
         case Trouble.BROKEN:
             error = StoreError(f"The disk failed under the store {path} ({why}); look at the system's log")
-        case Trouble.UNIT:
+        case Trouble.UNIT if not isinstance(cause, sqlite3.Error):
             return cause
+        case Trouble.UNIT:
+            error = StoreError(
+                f"SQLite would not do this in the store {path} ({why}), and nothing of it was written. Where the "
+                "tables were changed by hand or by another program, restore a backup"
+            )
     error.__cause__ = cause
     return error

@@ -7,7 +7,9 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar, cast
 from weakref import WeakSet
 
@@ -17,7 +19,7 @@ from ..._clock import monotonic
 from ..._wake import Waker
 from ...errors import StoreError
 
-__all__ = ["Job", "Lane", "Work"]
+__all__ = ["Job", "Lane", "Outcome", "Work"]
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -44,24 +46,35 @@ class Job(Generic[T]):
         self.size = size
         self.due = None if patience_s is None else monotonic() + patience_s
         self.is_withdrawn = False
-        self._waker = Waker()
+        self._waker = _Waker()
         self._is_done = False
         self.result: T | None = None
         self._error: Exception | None = None
 
     def finish(self, result: T) -> None:
         """It is done; called on the lane's thread."""
-        self.result = result
-        self._is_done = True
+        self._settle(result, None)
         self._waker.wake()
 
     def fail(self, error: Exception) -> None:
         """It cannot be done; called on the lane's thread."""
-        if self._is_done:
-            return
-        self._error = error
-        self._is_done = True
+        self._settle(None, error)
         self._waker.wake()
+
+    @staticmethod
+    def answer(outcomes: Iterable[Outcome]) -> None:
+        """Finish or fail many at once, which costs each event loop one wake-up; called on the lane's thread."""
+        wakers: list[_Waker] = []
+        for job, result, error in outcomes:
+            job._settle(result, error)
+            wakers.append(job._waker)
+        _Waker.wake_all(wakers)
+
+    def _settle(self, result: T | None, error: Exception | None) -> None:
+        if not self._is_done:
+            self.result = result
+            self._error = error
+            self._is_done = True
 
     async def outcome(self) -> T:
         """Wait until it is done; what it raised is raised here.
@@ -85,6 +98,32 @@ class Job(Generic[T]):
     async def _end(self) -> None:
         while not self._is_done:
             await self._waker.wait()
+
+
+Outcome = tuple[Job[object], object, Exception | None]
+"""A job, what it gave, and the error that is its answer instead."""
+
+
+class _Waker(Waker):
+    """A Waker that can be woken together with others.
+
+    Waking a loop from another thread is a system call in which Python's lock is let go of, so that the loop runs first
+    and the other thread waits for it; once for each job it would be most of what a commit costs.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def wake_all(wakers: Iterable[_Waker]) -> None:
+        """Wake each, with one call into every event loop."""
+        by_loop: dict[object, list[_Waker]] = {}
+        for waker in wakers:
+            if not waker._posted:
+                waker._posted = True
+                by_loop.setdefault(waker._post, []).append(waker)
+        for those in by_loop.values():
+            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                those[0]._post(partial(_set_all, those))
 
 
 class Lane:
@@ -178,6 +217,11 @@ class Lane:
         except queue.Empty:
             pass
         return True
+
+
+def _set_all(wakers: list[_Waker]) -> None:
+    for waker in wakers:
+        waker._set()
 
 
 _living: WeakSet[Lane] = WeakSet()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .faults import Locked
@@ -17,7 +19,10 @@ if sys.platform == "win32":
 
 import fcntl
 
-__all__ = ["CheckpointLock", "close_lock", "open_lock", "try_lock"]
+__all__ = ["CheckpointLock", "close_lock", "open_lock", "sqlite_locked", "try_lock"]
+
+_SQLITE_LOCKS_AT = 0x40000000
+_SQLITE_LOCKS = 512
 
 _open: set[int] = set()  # descriptors that a forked child must close
 
@@ -54,6 +59,33 @@ def try_lock(descriptor: int, kind: int) -> bool:
             return False
         raise
     return True
+
+
+@contextmanager
+def sqlite_locked(path: Path) -> Generator[bool, None, None]:
+    """Whether no other process has the database open: while the block runs, none can open it either.
+
+    Every connection holds a shared lock on these bytes for as long as it is open. Such locks belong to the process, so
+    this says nothing about connections of the process itself, and would end their locks.
+
+    Source: https://www.sqlite.org/fileformat2.html#the_lock_byte_page (2025-07).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SQLITE_LOCKS, _SQLITE_LOCKS_AT)
+            is_alone = True
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            is_alone = False
+        yield is_alone
+    finally:
+        os.close(descriptor)
 
 
 class CheckpointLock:
@@ -94,6 +126,10 @@ class CheckpointLock:
             return True
         self.share()  # an attempt that fails gives up what was held
         return False
+
+    def take_alone(self) -> bool:
+        """Hold it alone from now on, if nobody writes just now."""
+        return try_lock(self._opened(), fcntl.LOCK_EX)
 
     def release(self) -> None:
         """Hold it no longer; harmless when it is not held."""

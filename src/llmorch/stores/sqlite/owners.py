@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ...errors import StoreError
 from .locks import close_lock, open_lock, try_lock
@@ -98,6 +98,19 @@ class Owners:
             if held is not None:
                 return held.runs.get(run_id) == epoch
         return not _is_free(path)
+
+    def living(self) -> list[str]:
+        """The owners that live, in this process and in others, as far as their names can be told."""
+        with suppress(FileNotFoundError), _guard:
+            paths = [Path(entry.path) for entry in os.scandir(self._folder)]
+            return sorted(unquote(path.stem) for path in paths if path in _held or not _is_free(path))
+        return []
+
+    def forget(self, run_id: str) -> None:
+        """The run is no more."""
+        with _guard:
+            for held in _held.values():
+                held.runs.pop(run_id, None)
 
     def sweep(self) -> None:
         """Remove the lock files that killed processes left behind, as far as this user may."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from ...errors import StoreError
+from .faults import Refused
 
 __all__ = ["Place", "path_of", "refuse_network"]
 
@@ -62,6 +64,29 @@ class Place:
         self.owners = self.database.with_name(f"{name}.owners")
         self.ballast = self.database.with_name(f"{name}.ballast")
 
+    def check(self) -> None:
+        """Be sure that there is a file, or a place for one.
+
+        Raises:
+            Refused: There is neither. Opening something else, such as a pipe, could block for ever.
+        """
+        try:
+            mode = os.stat(self.database).st_mode
+        except FileNotFoundError:
+            folder = self.database.parent
+            if not folder.is_dir():
+                raise Refused(
+                    f"There is no folder {folder} for the store {self.database.name}; make it first"
+                ) from None
+            if self.database.is_symlink():
+                target = os.path.realpath(self.database)
+                raise Refused(f"The store {self.database} is a link to {target}, which is not there") from None
+            return
+        if not stat.S_ISREG(mode):
+            is_folder = stat.S_ISDIR(mode)
+            what, such = ("a folder", f"{self.database}/runs.db") if is_folder else ("no plain file", "runs.db")
+            raise Refused(f"{self.database} is {what}; a store is one file, such as {such}")
+
     def prepare(self) -> None:
         """Make the database file, for this user only, if there is none.
 
@@ -70,10 +95,12 @@ class Place:
 
         Raises:
             StoreError: The system, the SQLite library or the file system is none that a store can trust.
+            Refused: What is at the path is nothing that a store can be.
         """
         if sqlite3.sqlite_version_info < _OLDEST:
             raise StoreError(f"SqliteStore needs SQLite 3.38 or newer; this Python has {sqlite3.sqlite_version}")
         refuse_network(self.database)
+        self.check()
         with suppress(FileExistsError):
             os.close(os.open(self.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 

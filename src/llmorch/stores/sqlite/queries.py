@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..._json import loads
@@ -59,7 +60,13 @@ class Queries:
 
     def row(self, run_id: str) -> Work[RunRow]:
         """One row; see `RunStore.load`."""
-        return lambda connection: self._row(connection, run_id)
+        return lambda connection: self._seen(self._row(connection, run_id))
+
+    def _seen(self, row: RunRow) -> RunRow:
+        """The row as others see it: an owner that died carries nothing out."""
+        if row.owner is None or self._owners.is_alive(row.owner, row.id, epoch=row.epoch):
+            return row
+        return replace(row, owner=None)
 
     def _row(self, connection: sqlite3.Connection, run_id: str) -> RunRow:
         found = connection.execute(f"{FROM_RUNS} WHERE r.id = ?", (run_id,)).fetchone()
@@ -83,7 +90,7 @@ class Queries:
         where = " AND ".join(_FILTERS[name] for name in given) or "TRUE"
         query = f"{FROM_RUNS} WHERE {where} ORDER BY r.id DESC LIMIT ?"
         values = [*given.values(), limit]
-        return lambda connection: [row_of(found) for found in connection.execute(query, values)]
+        return lambda connection: [self._seen(row_of(found)) for found in connection.execute(query, values)]
 
     def inbox(self, run_id: str) -> Work[list[InboxItem]]:
         """What waits for the owner; see `RunStore.inbox`."""

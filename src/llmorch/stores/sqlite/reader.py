@@ -9,6 +9,7 @@ from contextlib import suppress
 from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
 from .faults import Trouble, error_of, trouble_of
+from .hold import Hold
 from .lane import Job, Lane
 from .place import Place
 from .schema import version_of
@@ -29,8 +30,20 @@ class Reader:
         self._place = place
         self._busy_s = busy_s
         self._connection: sqlite3.Connection | None = None
+        self._hold: Hold | None = None
         self._is_still = False  # it takes the file for one that never changes, so it is used once
+        self._opened_times = 0
         self.lane = Lane(f"llmorch-read-{place.database.name}", self._attempt, at_end=self._close)
+
+    def revision(self, connection: sqlite3.Connection) -> int:
+        """A number that changes with every commit; the work of a job.
+
+        SQLite's own number tells of what other connections committed, and only as long as one connection asks.
+
+        Source: https://www.sqlite.org/pragma.html#pragma_data_version (2025-07).
+        """
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        return (self._opened_times << 32) + int(version)
 
     def _attempt(self, jobs: list[Job[object]]) -> list[Job[object]]:
         waiting = [job for job in jobs if not self._is_settled(job)]
@@ -50,7 +63,7 @@ class Reader:
         except Exception as error:  # whatever went wrong, somebody waits to be told
             trouble = trouble_of(error)
             is_over = job.due is not None and monotonic() >= job.due
-            if trouble is Trouble.BUSY and not is_over and not self.lane.is_stopping.is_set():
+            if trouble in (Trouble.BUSY, Trouble.GONE) and not is_over and not self.lane.is_stopping.is_set():
                 return False
             self._close()
             job.fail(error_of(trouble, error, path=self._place.database, waited_s=job.patience_s or 0.0))
@@ -69,16 +82,31 @@ class Reader:
                 self._close()
 
     def _opened(self) -> sqlite3.Connection:
+        if self._hold is not None and not (self._hold.is_good and self._hold.log() == "same"):
+            self._close()  # what is there now is what the next one reads
         if self._connection is None:
+            self._place.check()
+            self._hold = Hold(self._place)  # first: the file may be replaced while it is opened
             try:
-                self._connection = self._open(self._place.reader_uri())
-            except sqlite3.Error as error:
-                uri = self._place.still_uri()
-                if trouble_of(error) is not Trouble.REFUSED or uri is None or not self._place.database.exists():
-                    raise
-                self._connection = self._open(uri)  # a folder that this user may not write to
-                self._is_still = True
+                self._connection = self._open_somehow()
+                self._opened_times += 1
+                self._hold.check()
+                self._hold.log()
+            except BaseException:
+                self._close()
+                raise
         return self._connection
+
+    def _open_somehow(self) -> sqlite3.Connection:
+        try:
+            return self._open(self._place.reader_uri())
+        except sqlite3.Error as error:
+            uri = self._place.still_uri()
+            if trouble_of(error) is not Trouble.REFUSED or uri is None or not self._place.database.exists():
+                raise
+            connection = self._open(uri)  # a folder that this user may not write to
+            self._is_still = True
+            return connection
 
     def _open(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
@@ -93,7 +121,10 @@ class Reader:
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
+        hold, self._hold = self._hold, None
         self._is_still = False
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+        if hold is not None:
+            hold.close()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from ..._clock import from_us
 from ..._json import dumps
 from ...errors import StoreCorrupt
-from ...event_lines import from_line, to_line
+from ...event_lines import from_line, own_fields
 from ...events import Event
 from ...ports import InboxItem, RunRow
 
-__all__ = ["RUN_COLUMNS", "EventColumns", "event_of", "events_of", "item_of", "row_of", "unit_of"]
+__all__ = ["RUN_COLUMNS", "EventColumns", "event_of", "events_of", "insert_events", "item_of", "row_of", "unit_of"]
 
 EventColumns = tuple[int, str, str, int, int, bytes, bytes]
 """seq, kind, step, call, at, data, sum."""
@@ -24,7 +25,13 @@ RUN_COLUMNS = (
     "coalesce(d.sha, ''), r.inputs_sha, r.tags, r.totals, r.lease_until, r.wake_at, r.recoveries"
 )
 
-_AT = ',"at":"'  # no text inside a JSON string holds this: its quotes are escaped there
+
+_ROWS = 8  # of one INSERT
+_INSERTS = [
+    "INSERT INTO events(run, seq, kind, step, call, at, data, sum) VALUES "
+    + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * count)
+    for count in range(_ROWS + 1)
+]
 
 
 def unit_of(events: Sequence[Event]) -> list[EventColumns]:
@@ -43,21 +50,25 @@ def unit_of(events: Sequence[Event]) -> list[EventColumns]:
 
 
 def _columns(event: Event, seq: int) -> EventColumns:
-    kind, data = type(event).__name__, _own_fields(to_line(event))
+    kind, data = type(event).__name__, own_fields(event).encode("ascii")
     step: str = getattr(event, "step", None) or ""
     call: int = getattr(event, "call", 0)
     return seq, kind, step, call, event.at_us, data, _sum(event.run_id, seq, kind, step, call, event.at_us, data)
 
 
-def _own_fields(line: str) -> bytes:
-    """What the line holds behind its head (kind, run, seq, time), which has columns of its own."""
-    end = line.index('"', line.index(_AT) + len(_AT)) + 1
-    return b"{" + line[end + 1 :].encode("ascii") if line[end] == "," else b"{}"
-
-
 def _sum(run_id: str, seq: int, kind: str, step: str, call: int, at: int, data: bytes) -> bytes:
     head = f"{run_id}\0{seq}\0{kind}\0{step}\0{call}\0{at}\0"
     return hashlib.sha256(head.encode() + data).digest()[:16]
+
+
+def insert_events(connection: sqlite3.Connection, n: int, unit: Sequence[EventColumns]) -> None:
+    """Put the events of a run, several with each statement.
+
+    `executemany` lets go of Python's lock for each row, and has to wait for it while an event loop is at work.
+    """
+    for at in range(0, len(unit), _ROWS):
+        part = unit[at : at + _ROWS]
+        connection.execute(_INSERTS[len(part)], [value for columns in part for value in (n, *columns)])
 
 
 def event_of(run_id: str, columns: EventColumns) -> Event:

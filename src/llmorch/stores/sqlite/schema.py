@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ...errors import StoreError
+from ...errors import StoreCorrupt, StoreError
+from .copies import copied, placed, snapshot
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "is_behind", "migrate", "version_of"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "backup_of", "is_behind", "migrate", "version_of"]
 
 APPLICATION_ID = 0x6C6C6D6F  # "llmo", for `file` and against opening what belongs to another program
 
@@ -84,7 +85,44 @@ _FIRST = (
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_SECOND = (
+    """CREATE TABLE documents(
+        n INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        folder TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        deleted_at INTEGER,
+        UNIQUE(kind, folder, name)
+    ) STRICT""",
+    """CREATE TABLE document_versions(
+        n INTEGER PRIMARY KEY,
+        document INTEGER NOT NULL REFERENCES documents(n) ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        sum BLOB NOT NULL,
+        UNIQUE(document, version)
+    ) STRICT""",
+    """CREATE TABLE document_uses(
+        user INTEGER NOT NULL REFERENCES document_versions(n) ON DELETE CASCADE,
+        place INTEGER NOT NULL,
+        used INTEGER NOT NULL REFERENCES document_versions(n),
+        PRIMARY KEY(user, place)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX document_uses_used ON document_uses(used)",
+    """CREATE TABLE cache(
+        n INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        entry BLOB NOT NULL,
+        until INTEGER,
+        used_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX cache_used ON cache(used_at)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 """The n-th leads from schema n - 1 to n; schema 0 is an empty file. One that was released is never changed."""
 
 
@@ -93,14 +131,20 @@ def version_of(connection: sqlite3.Connection, path: Path, *, newest: int = len(
 
     Raises:
         StoreError: The file belongs to another program, or to a newer llmorch.
+        StoreCorrupt: It does not say which schema it has.
     """
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    if not tables:
-        return 0
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
     (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if not tables and application in (0, APPLICATION_ID):
+        return 0
     if application != APPLICATION_ID or "meta" not in tables:
         raise StoreError(f"{path} is a SQLite file of another program, not a store of llmorch; give another path")
-    (text,) = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    found = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    text = found[0] if found else ""
+    if not text.isdecimal() or text == "0":
+        raise StoreCorrupt(
+            f"The store {path} does not say which schema it has ({text!r}); nothing was changed. Restore a backup"
+        )
     version = int(text)
     if version > newest:
         raise StoreError(
@@ -121,16 +165,17 @@ def migrate(
     """Bring the file to the newest schema, one transaction for each step.
 
     Returns:
-        The backup that was made of it first; None for a new file.
+        The backup that was made of it first; None for a new file, or where another process was quicker.
     """
     backup: Path | None = None
     newest = len(migrations)
+    is_new = version_of(connection, path, newest=newest) == 0
     while (version := version_of(connection, path, newest=newest)) < newest:
-        if version > 0 and backup is None:
-            backup = _backed_up(connection, path, version)
         connection.execute("BEGIN IMMEDIATE")
         try:
             if version_of(connection, path, newest=newest) == version:  # else another process was quicker
+                if not is_new and backup is None:
+                    backup = _backed_up(path, version)
                 for statement in migrations[version]:
                     connection.execute(statement)
                 connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(version + 1),))
@@ -142,11 +187,19 @@ def migrate(
     return backup
 
 
-def _backed_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
-    """A copy beside the file, as it was before."""
+def backup_of(path: Path, version: int) -> Path:
+    """Where the file is copied to before it leaves that schema: a name that is free."""
     backup = path.with_name(f"{path.name}.schema-{version}.backup")
-    if not backup.exists():
-        backup.touch(mode=0o600)
-        with closing(sqlite3.connect(backup)) as copy:
-            connection.backup(copy)
+    number = 1
+    while backup.exists():
+        number += 1
+        backup = path.with_name(f"{path.name}.schema-{version}.backup-{number}")
+    return backup
+
+
+def _backed_up(path: Path, version: int) -> Path:
+    """A copy beside the file, as it was before; made while the caller's transaction keeps all others from writing."""
+    backup = backup_of(path, version)
+    with closing(snapshot(path)) as source:
+        placed(copied(source, path.parent), backup, overwrite=False)
     return backup

@@ -17,7 +17,7 @@ from ...ports import AppendReply, Claim, InboxItem, RunRow
 from .lane import Work
 from .owners import Owners
 from .queries import FROM_RUNS, not_found
-from .rows import EventColumns, row_of, unit_of
+from .rows import EventColumns, insert_events, row_of, unit_of
 
 __all__ = ["FINAL", "Units"]
 
@@ -31,7 +31,6 @@ _INSERT_DEFINITION = (
     "INSERT INTO definitions(sha, body) VALUES (?, ?) "
     "ON CONFLICT(sha) DO UPDATE SET body = excluded.body WHERE body IS NULL AND excluded.body IS NOT NULL"
 )
-_INSERT_EVENT = "INSERT INTO events(run, seq, kind, step, call, at, data, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_ITEM = "INSERT OR IGNORE INTO inbox(run, kind, step, call, data, at, by) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _GUARD = (
     " WHERE id = ? AND epoch = ? AND last_seq = ? "
@@ -79,7 +78,7 @@ class Units:
                 row.finished_at, totals,
             )  # fmt: skip
             (n,) = connection.execute(_INSERT_RUN, values).fetchone()
-            connection.executemany(_INSERT_EVENT, [(n, *columns) for columns in unit])
+            insert_events(connection, n, unit)
             if row.owner is not None:
                 self._owners.keep(row.owner, row.id, epoch=row.epoch)
             return replace(row, last_seq=last_seq)
@@ -146,7 +145,7 @@ class Units:
             if found is None:
                 return self._refuse(connection, claim, events, unit)
             n, is_waiting = found
-            connection.executemany(_INSERT_EVENT, [(n, *columns) for columns in unit])
+            insert_events(connection, n, unit)
             if consumed:
                 connection.executemany(_TAKE, [(n, item.kind, item.step, item.call) for item in consumed])
                 (is_waiting,) = connection.execute(_IS_WAITING, (n,)).fetchone()

@@ -11,8 +11,9 @@ from typing import Literal
 
 from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
-from .faults import Trouble, error_of, trouble_of
-from .lane import Job, Lane
+from .faults import Locked, Trouble, error_of, trouble_of
+from .hold import Hold
+from .lane import Job, Lane, Outcome
 from .locks import CheckpointLock
 from .owners import Owners
 from .place import Place
@@ -26,8 +27,7 @@ _PAGE_OVERHEAD = 4096  # a commit writes at least one page of the log
 _LONGEST_PAUSE_S = {Trouble.BUSY: 0.25, Trouble.FULL: 2.0}
 _DRAIN_S = 5.0
 _BALLAST_EVERY_S = 30.0
-
-Outcome = tuple[Job[object], object, Exception | None]
+_LOOK_EVERY_S = 0.05  # at the names of the files: asking costs as much as a small commit
 
 
 class Writer:
@@ -51,10 +51,12 @@ class Writer:
         self._owners = owners
         self._gate = CheckpointLock(place.checkpoint)
         self._connection: sqlite3.Connection | None = None
+        self._hold: Hold | None = None
         self._owed = 0  # bytes written to the log since the last checkpoint
         self._is_alone = False  # the last commit kept the lock, for a checkpoint
         self._tries = 0
         self._ballast_at = 0.0
+        self._looked_at = 0.0
         self._stopped_at: float | None = None
         self.lane = Lane(f"llmorch-write-{place.database.name}", self._attempt, at_end=self._close)
 
@@ -66,13 +68,13 @@ class Writer:
             outcomes = self._commit(jobs) if jobs else []
         except Exception as error:  # whatever went wrong, somebody waits to be told
             return self._after(error, jobs)
-        for job, result, refusal in outcomes:
-            job.finish(result) if refusal is None else job.fail(refusal)
+        Job.answer(outcomes)
         self._tries, self.trouble = 0, None
         self._keep_house(sum(job.size for job in jobs))
         return []
 
     def _commit(self, jobs: list[Job[object]]) -> list[Outcome]:
+        self._check_files()
         connection = self._opened()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -90,6 +92,45 @@ class Writer:
         if not self._is_alone:
             self._gate.release()
         return outcomes
+
+    def _check_files(self) -> None:
+        """Be sure that what is committed now can be found again.
+
+        Raises:
+            Gone: The database is not where it was.
+            Locked: The log was deleted, and others read what it held.
+        """
+        now = monotonic()
+        if self._hold is None or now < self._looked_at + _LOOK_EVERY_S:
+            return
+        self._hold.check()
+        if self._connection is None:
+            return
+        log = self._hold.log()
+        if log == "missing":  # SQLite has it open still: move what it holds into the database
+            self._begin_alone(self._connection)
+            try:
+                (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._gate.release()
+            if busy:
+                raise Locked("somebody reads what the deleted write-ahead log held")
+        if log != "same":
+            self._drop()
+        self._looked_at = now
+
+    def _begin_alone(self, connection: sqlite3.Connection) -> None:
+        """Hold the lock alone; who writes nothing else must commit something first, so that nobody else holds it."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._gate.share()
+            if not self._gate.keep_alone():
+                raise Locked("somebody opens the file just now")
+        except BaseException:
+            self._gate.release()
+            raise
+        finally:
+            connection.execute("ROLLBACK")
 
     # When it does not work
 
@@ -138,24 +179,34 @@ class Writer:
     # The connection
 
     def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if self._connection is not None:
+            return self._connection
+        if self._hold is None:
             self._place.prepare()
-            self._owners.sweep()
+        self._owners.sweep()
+        hold = self._hold or Hold(self._place)
+        try:
             self._gate.share()
-            try:
-                self._connection = self._open()
-            finally:
-                self._gate.release()
-            self._place.load_ballast()
-            self._owed = self._place.wal_bytes()
-        return self._connection
+            connection = self._open()
+        except BaseException:
+            if self._hold is None:
+                hold.close()
+            raise
+        finally:
+            self._gate.release()
+        hold.log()
+        self._connection, self._hold = connection, hold
+        self._place.load_ballast()
+        self._owed = self._place.wal_bytes()
+        return connection
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._place.writer_uri(), uri=True, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
         try:
-            version_of(connection, self._place.database)  # before anything is changed
+            if version_of(connection, self._place.database) == 0:  # else nothing is changed yet
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that it shrinks in small steps
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise StoreError(
@@ -181,13 +232,18 @@ class Writer:
         return settings
 
     def _drop(self) -> None:
+        self._looked_at = 0.0
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+        if self._hold is not None:  # the file stays the one that was opened first
+            self._hold.forget_log()
 
     def _close(self) -> None:
         self._drop()  # the last connection of all moves the log into the database
+        if self._hold is not None:
+            self._hold.close()
         self._gate.close()
         self._owners.close()
 

@@ -1,0 +1,237 @@
+"""Reads the form in which definitions are stored: nothing is looked up again but code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Final
+
+from .._json import dumps
+from ..errors import TemplateError
+from ..models.values import Data
+from ..templates import compile_expression
+from ..templates.bounds import is_object
+from .actions import ActionDef, FunctionAction
+from .document import MOST_DEEP, action_from, input_from, map_from, names_in, policy_from
+from .document_binding import binding_from, ref_from
+from .document_payload import retry_from
+from .document_read import Reader
+from .document_type import type_from
+from .node import Binding, refs_in
+from .stored_code import Code, Twin, TwinStep, inside, twin_steps
+from .stored_form import type_form
+from .workflow import Condition, InputSpec, StepDef, WorkflowDef
+
+__all__ = ["StoredReader", "workflow_from"]
+
+_WORKFLOW: Final = ("name", "description", "on_error", "inputs", "steps", "output", "warnings")
+_RULES: Final = ("name", "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
+_ACTIONS: Final = ("payload", "function", "workflow")
+_CODE: Final = ("python", "name", "code", "retry")
+
+
+class StoredReader(Reader):
+    """Collects faults, and the code that is not at hand.
+
+    Attributes:
+        path: Path of the step being read; empty outside of steps.
+        here: Registered steps of its name.
+        kinds: Registered types at the place of the one being read.
+        lacking: What was not found, with its place, in words.
+    """
+
+    def __init__(self, code: Code) -> None:
+        super().__init__({})
+        self.known = code
+        self.path = ""
+        self.here: Sequence[TwinStep] = ()
+        self.kinds: Sequence[Any] = ()  # Any: types, unions, anything an annotation can be
+        self.lacking: dict[str, str] = {}
+
+    def code_at(self, given: Data, at: str) -> object | None:
+        """The function, tool or type that stands there by its address."""
+        fields = self.mapping(given, at, known=_CODE, required=("python",))
+        if fields is None:
+            return None
+        address, code = self.text(fields["python"], f"{at}.python"), self.text(fields.get("code", ""), f"{at}.code")
+        found: object | None
+        if "name" in fields:
+            name = self.text(fields["name"], f"{at}.name")
+            what, found = f"tool {name!r} ({address})", self.known.tool(address, name, code, here=self.here)
+        elif "code" in fields:
+            what, found = f"function {address}", self.known.function(address, code, here=self.here)
+        else:
+            what, found = f"type {address}", self.known.kind(address, here=self.kinds)
+        if found is None:
+            self.lack(what, at)
+        return found
+
+    def type_like(self, given: Data) -> Any:  # Any: as above
+        """The registered type at this place, where it would be stored like this; any such type for one named only."""
+        text = dumps(given)
+        found = next((kind for kind in self.kinds if dumps(type_form(kind)) == text), None)
+        if found is not None or not is_object(given) or "named" not in given:
+            return found
+        found = self.known.form(text)
+        if found is None:
+            self.lack(f"type {given['named']}", "")
+        return Any if found is None else found
+
+    def lack(self, what: str, at: str) -> None:
+        """Note that code is not at hand."""
+        self.missing.append(what)
+        self.lacking.setdefault(f"{what}, which {f'step {self.path!r}' if self.path else 'an input'} needs", self.path)
+        self.fault(at, f"{what} is not at hand")
+
+
+def workflow_from(
+    reader: StoredReader, given: Data, *, at: str = "", twins: Sequence[Twin], depth: int = 1
+) -> WorkflowDef | None:
+    """The workflow that stands there, or None with faults; one that is registered just like this is taken itself.
+
+    Args:
+        at: Place in the body, with a dot behind it.
+        twins: Registered workflows at its place.
+    """
+    fields = reader.mapping(given, at, known=_WORKFLOW, required=("name", "steps"))
+    if fields is None:
+        return None
+    if depth > MOST_DEEP:
+        reader.fault(at, f"workflows are nested more than {MOST_DEEP} deep")
+        return None
+    text = dumps(fields) if twins else ""
+    for twin in twins:
+        if twin.form is not None and dumps(twin.form) == text:
+            return twin.definition
+    before, path = len(reader.faults), reader.path
+    forms = reader.mapping(fields.get("inputs", {}), f"{at}inputs") or {}
+    inputs = {name: _input(reader, form, f"{at}inputs.{name}", name=name, twins=twins) for name, form in forms.items()}
+    outer, reader.names = reader.names, names_in(inputs, fields["steps"])
+    named = twin_steps(twins)
+    steps: list[StepDef] = []
+    for index, form in enumerate(reader.sequence(fields["steps"], f"{at}steps")):
+        step = _step(reader, form, f"{at}steps[{index}]", named=named, prefix=f"{path}/" if path else "", depth=depth)
+        if step is not None:
+            steps.append(step)
+    reader.path, reader.here = path, ()
+    output = binding_from(reader, fields["output"], f"{at}output") if "output" in fields else None
+    reader.names = outer
+    definition = WorkflowDef(
+        name=reader.text(fields["name"], f"{at}name"),
+        steps=tuple(steps),
+        inputs=inputs,
+        output=output,
+        description=reader.text(fields.get("description", ""), f"{at}description"),
+        on_error=reader.choice(fields.get("on_error", "fail"), f"{at}on_error", "fail", "skip"),
+        warnings=tuple(
+            reader.text(text, f"{at}warnings") for text in reader.sequence(fields.get("warnings", []), f"{at}warnings")
+        ),
+    )
+    if len(reader.faults) > before:
+        return None
+    for fault in _faults(definition):
+        reader.fault(at.rstrip("."), fault)
+    return definition
+
+
+def _input(reader: StoredReader, given: Data, at: str, *, name: str, twins: Sequence[Twin]) -> InputSpec:
+    fields = dict(reader.mapping(given, at) or {})
+    implied = reader.flag(fields.pop("implied", False), f"{at}.implied")
+    form = fields.pop("type", "any")
+    reader.kinds = [twin.definition.inputs[name].type for twin in twins if name in twin.definition.inputs]
+    kind = type_from(reader, form, f"{at}.type")
+    reader.kinds = ()
+    return replace(input_from(reader, fields, at), type=kind, implied=implied)
+
+
+def _step(
+    reader: StoredReader, given: Data, at: str, *, named: dict[str, list[TwinStep]], prefix: str, depth: int
+) -> StepDef | None:
+    fields = reader.mapping(given, at, known=(*_RULES, *_ACTIONS), required=("name",))
+    if fields is None:
+        return None
+    name = reader.text(fields["name"], f"{at}.name")
+    here = named.get(name, ())
+    reader.path, reader.here = prefix + name, here
+
+    def nested(form: Data, spot: str) -> WorkflowDef | None:
+        return workflow_from(reader, form, at=f"{spot}.", twins=inside(here), depth=depth + 1)
+
+    bind = reader.mapping(fields.get("bind", {}), f"{at}.bind") or {}
+    after = reader.sequence(fields.get("after", []), f"{at}.after")
+    action = _action(reader, fields, at, nested)
+    if action is None:
+        return None
+    return StepDef(
+        name,
+        action,
+        {key: binding_from(reader, form, f"{at}.bind.{key}") for key, form in bind.items()},
+        when=_condition(reader, fields.get("when"), f"{at}.when"),
+        after=tuple(reader.text(item, f"{at}.after") for item in after),
+        on_error=policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
+        timeout=reader.number(fields.get("timeout"), f"{at}.timeout"),
+        on_unknown=reader.choice(fields.get("on_unknown", "retry"), f"{at}.on_unknown", "retry", "fail"),
+        map=map_from(reader, fields["map"], f"{at}.map") if "map" in fields else None,
+    )
+
+
+def _action(
+    reader: StoredReader, fields: dict[str, Data], at: str, nested: Callable[[Data, str], WorkflowDef | None]
+) -> ActionDef | None:
+    """The step's action: the registered one where that is stored just like this, else made anew."""
+    forms: dict[str, Data] = {kind: fields[kind] for kind in _ACTIONS if kind in fields}
+    text = dumps(forms) if reader.here else ""
+    for twin in reader.here:
+        if twin.form is not None and dumps({kind: twin.form[kind] for kind in _ACTIONS if kind in twin.form}) == text:
+            return twin.step.action
+    form = forms.get("payload")
+    if is_object(form):
+        forms["payload"] = {name: value for name, value in form.items() if name != "schema"}
+        reader.kinds = [getattr(getattr(twin.step.action, "payload", None), "output", str) for twin in reader.here]
+    action = action_from(reader, forms, at, nested)
+    reader.kinds = ()
+    if not isinstance(action, FunctionAction):
+        return action
+    given = forms["function"].get("retry")
+    retry = None if given is None else retry_from(reader, given, f"{at}.function.retry")
+    return action if retry == action.retry else replace(action, retry=retry)
+
+
+def _condition(reader: StoredReader, given: Data, at: str) -> Condition | None:
+    if given is None:
+        return None
+    fields = reader.mapping(given, at, known=("from", "text", "bind")) or {}
+    if "from" in fields:
+        return Condition(None, {"": ref_from(reader, fields["from"], at)})
+    text = reader.text(fields.get("text"), f"{at}.text")
+    forms = reader.mapping(fields.get("bind", {}), f"{at}.bind") or {}
+    try:
+        unbound = compile_expression(text).names - forms.keys()
+        if unbound:
+            reader.fault(at, f"{text!r} reads {', '.join(sorted(unbound))}, which nothing is bound to")
+    except TemplateError as error:
+        reader.fault(at, error.message)
+    return Condition(text, {name: binding_from(reader, form, f"{at}.bind.{name}") for name, form in forms.items()})
+
+
+def _faults(definition: WorkflowDef) -> Iterator[str]:
+    """What no planner has passed: names that are there twice or not at all, and circles."""
+    names = [*definition.inputs, *(step.name for step in definition.steps)]
+    known = set(names)
+    if len(known) < len(names):
+        yield f"{definition.name!r} has two steps or inputs of one name"
+    graph: dict[str, set[str]] = {}
+    for step in definition.steps:
+        bindings: list[Binding] = [*step.bindings.values(), *(step.when.bindings.values() if step.when else ())]
+        sources = {ref.source for binding in bindings for ref in refs_in(binding)}
+        sources.update(step.after)
+        graph[step.name] = sources
+        yield from (f"step {step.name!r} reads {name!r}, which is not there" for name in sorted(sources - known))
+    if definition.output is not None:
+        read = {ref.source for ref in refs_in(definition.output)}
+        yield from (f"the output reads {name!r}, which is not there" for name in sorted(read - known))
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield f"steps wait for each other: {' -> '.join(error.args[1])}"

@@ -1,0 +1,91 @@
+"""What others have left for a run's owner, taken up into its log."""
+
+from __future__ import annotations
+
+import logging
+
+from ..event_late import late_events
+from ..events import CallFinished, StepSucceeded
+from ..ports import InboxItem, RunStore
+from .executor import Executor
+from .journal import Journal
+from .state.step import StepState
+
+__all__ = ["Inbox"]
+
+_log = logging.getLogger("llmorch")
+
+
+class Inbox:
+    """Reads the inbox of one run and acts on it.
+
+    Args:
+        former: Path -> fingerprint that the step had when its owner lost the run; a late answer to anything else is
+            only paid for.
+    """
+
+    __slots__ = ("_executor", "_journal", "_seen", "_store", "former")
+
+    def __init__(self, store: RunStore, journal: Journal, executor: Executor) -> None:
+        self._store = store
+        self._journal = journal
+        self._executor = executor
+        self._seen: set[tuple[str, str, int]] = set()
+        self.former: dict[str, str | None] = {}
+
+    async def take_up(self) -> None:
+        """Act on what has come since the last time; the items are deleted together with the next commit."""
+        journal = self._journal
+        for item in await self._store.inbox(journal.claim.run_id):
+            key = (item.kind, item.step, item.call)
+            if journal.closed or journal.state.finished_us is not None:
+                return
+            if key not in self._seen:
+                self._seen.add(key)
+                self._take(item)
+
+    def _take(self, item: InboxItem) -> None:
+        match item.kind:
+            case "cancel":
+                self._journal.consume(item)
+                self._executor.cancel()
+            case "wake":
+                self._journal.consume(item)
+            case "late":
+                self._late(item)
+            case _:
+                pass  # stays for an owner that knows what it is
+
+    def _late(self, item: InboxItem) -> None:
+        """An answer for which the former owner had paid: its bill counts, and it is the result if there is none."""
+        try:
+            events = late_events(item)
+            step = self._journal.state.at(item.step)
+            ends = [event for event in events if isinstance(event, CallFinished) and _is_unbilled(step, event)]
+        except (ValueError, KeyError, IndexError) as error:
+            _log.warning("run %s: a late answer cannot be read: %s", self._journal.claim.run_id, error)
+            self._journal.consume(item)
+            return
+        success = next((event for event in events if isinstance(event, StepSucceeded)), None)
+        if success is not None and self._is_wanted(step) and self._executor.offer(step, item, [*ends, success]):
+            return
+        for event in ends:
+            self._journal.append(event)
+        self._journal.consume(item)
+
+    def _is_wanted(self, step: StepState) -> bool:
+        """Whether the step has no result, and would ask the same again."""
+        if step.finished_us is not None:
+            return False
+        known = self.former.get(step.path)
+        return step.fingerprint is None or known is None or step.fingerprint == known
+
+
+def _is_unbilled(step: StepState, event: CallFinished) -> bool:
+    """Whether the log does not know yet how this call ended.
+
+    Raises:
+        IndexError: The log knows no such call.
+    """
+    record = step.calls[event.call - 1]
+    return record.is_lost or record.finished_us is None

@@ -1,0 +1,109 @@
+"""Looks out for what other processes do: commits, items left for runs carried out here, runs without an owner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from . import _clock, _wake
+from ._clock import monotonic
+from .live import LiveRun
+from .ports import RunStore
+
+__all__ = ["Lookout", "Pulse"]
+
+_LOOK_S = 0.05
+_LONGEST_LOOK_S = 0.5
+_RECOVER_S = 5.0
+_log = logging.getLogger("llmorch")
+
+
+class Pulse:
+    """Tells when a store may have something new; one that has no `revision()` may at any moment."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._revision: Callable[[], Awaitable[int]] | None = getattr(store, "revision", None)
+
+    async def revision(self) -> int | None:
+        """A number that differs as soon as anything was committed; None when the store has none."""
+        return None if self._revision is None else await self._revision()
+
+    async def change(self, since: int | None) -> None:
+        """Return when the store has changed since that revision, or after half a second."""
+        end = monotonic() + _LONGEST_LOOK_S
+        while True:
+            await _clock.sleep(_LOOK_S)
+            if since is None or monotonic() >= end or await self.revision() != since:
+                return
+
+
+class Lookout:
+    """One task of an orchestrator, for stores that other processes use.
+
+    Args:
+        live: The runs carried out here, by id.
+        recover: Takes up runs without an owner; None when that is not wanted.
+    """
+
+    def __init__(
+        self, store: RunStore, live: dict[str, LiveRun], *, recover: Callable[[], Awaitable[object]] | None
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._recover = recover
+        self._pulse = Pulse(store)
+        self._is_running = False
+        self._seen: dict[str, int] = {}
+        self.stays = False
+
+    def start(self) -> None:
+        """Look out from now on: as long as runs are carried out here, or for good when it `stays`."""
+        if not self._is_running and not getattr(self._store, "is_instant", False):
+            self._is_running = True
+            _wake.spawn(self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._is_running = self.stays = False
+
+    async def _look(self) -> None:
+        revision: int | None = None
+        due = monotonic() + _RECOVER_S
+        pause_s, told = _LONGEST_LOOK_S, ""
+        while self._is_running:
+            await _clock.sleep(pause_s)
+            if not self._live and not self.stays:
+                self._is_running = False
+                return
+            try:
+                self._warn_of_trouble()
+                newest = await self._pulse.revision()
+                if newest is None or newest != revision:
+                    revision = newest
+                    await self._read_inboxes()
+                if self._recover is not None and self.stays and monotonic() >= due:
+                    due = monotonic() + _RECOVER_S
+                    await self._recover()
+                pause_s, told = _LONGEST_LOOK_S, ""
+            except Exception as error:  # a store may raise anything; a later look may do better
+                if not self._is_running:
+                    return
+                pause_s = _RECOVER_S
+                if str(error) != told:
+                    told = str(error)
+                    _log.warning("the store cannot be looked at just now: %s", error)
+
+    async def _read_inboxes(self) -> None:
+        """Look into the inbox of each run that has not committed since the last look; commits tell the others."""
+        for run_id, live in list(self._live.items()):
+            committed = live.journal.committed
+            if self._seen.get(run_id) == committed and await self._store.inbox(run_id):
+                live.read_inbox()
+            self._seen[run_id] = committed
+        if len(self._seen) > 2 * len(self._live) + 100:
+            self._seen = {run_id: seq for run_id, seq in self._seen.items() if run_id in self._live}
+
+    def _warn_of_trouble(self) -> None:
+        if getattr(self._store, "trouble", None) == "store-full":
+            for live in self._live.values():
+                live.journal.warn_full()

@@ -1,0 +1,250 @@
+"""Going on with runs: those that failed, were left, or lost their process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+import anyio
+
+from ._clock import now_us
+from .definition.workflow import WorkflowDef
+from .engine.results import Results
+from .engine.state.resume import folded, in_flight_of, is_unknown, reset_of, without
+from .engine.state.run import RunState
+from .errors import (
+    ClaimLost,
+    LLMOrchError,
+    RunNotFound,
+    RunPoisoned,
+    StepError,
+    StoreBusy,
+    StoreFull,
+    WorkflowInvalid,
+)
+from .events import RunFinished, RunResumed, StepFailed, Warned
+from .launch import Launcher
+from .live import LiveRun
+from .models.failure import failure_of
+from .models.policy import Budget
+from .planner.checks import check
+from .ports import Claim, RunRow, RunStore
+from .queries import Queries
+from .run_options import checked_budget
+
+__all__ = ["Recover", "Recovery", "checked_recover"]
+
+Recover = Literal["own", "all", False]
+_DONE = ("succeeded", "partial", "waiting")
+_MOST_RECOVERIES = 5
+_CLEANUP_S = 2.0
+_log = logging.getLogger("llmorch")
+
+
+class Recovery:
+    """Claims runs and has them carried on.
+
+    Args:
+        mode: `own` recovers runs of workflows that were registered or run here; `all` also those of other workflows
+            that need no code.
+    """
+
+    def __init__(self, launcher: Launcher, queries: Queries, *, mode: Recover) -> None:
+        self.mode: Recover = mode
+        self._launcher = launcher
+        self._queries = queries
+        self._passed_over: set[str] = set()
+
+    @property
+    def _store(self) -> RunStore:
+        return self._queries.store
+
+    async def resume(self, run_id: str, budget: Budget | None) -> LiveRun | None:
+        """A run that failed, was cancelled or has no owner, ready to be carried on; None when it needs nothing.
+
+        Raises:
+            RunNotFound: There is no such run.
+            CodeMissing: Its code is not registered here.
+            ClaimLost: A living owner has it.
+            WorkflowInvalid: It cannot run here, such as for want of a key.
+        """
+        self._launcher.bind()
+        budget = checked_budget(budget)
+        row = await self._store.load(run_id)
+        if row.status in _DONE or self._is_carried_out(run_id):
+            return None
+        definition = await self._runnable(row, budget)
+        claim = await self._store.claim(run_id, self._launcher.owner)
+        return await self._taken_up(definition, claim, reset_of, budget=budget)
+
+    async def takeover(self, run_id: str) -> LiveRun | None:
+        """A run of an owner that seems to live but does nothing, taken from it; None when there is nothing to take.
+
+        Raises:
+            RunNotFound: There is no such run.
+            CodeMissing: Its code is not registered here.
+        """
+        self._launcher.bind()
+        row = await self._store.load(run_id)
+        if row.status in (*_DONE, "failed", "cancelled") or self._is_carried_out(run_id):
+            return None
+        definition = await self._runnable(row, None)
+        claim = await self._store.claim(run_id, self._launcher.owner, takeover=True)
+        return await self._taken_up(definition, claim, in_flight_of)
+
+    async def recover(self, begin: Callable[[LiveRun], None]) -> None:
+        """Claim every run without a living owner that can be carried on here.
+
+        Args:
+            begin: Carries a run on; called as soon as it is claimed.
+        """
+        self._launcher.bind()
+        for row in await self._store.recoverable(now=now_us()):
+            if self._launcher.closing:
+                break
+            if not self.may_recover(row):
+                continue
+            try:
+                live = await self._recovered(row)
+            except (ClaimLost, RunNotFound):
+                continue  # another was quicker
+            except (StoreBusy, StoreFull):
+                raise
+            except LLMOrchError as error:  # this run cannot be carried on here; the others can
+                self._passed_over.add(row.id)
+                _log.warning("run %s is not recovered here: %s", row.id, error)
+                continue
+            if live is not None:
+                begin(live)
+
+    async def _recovered(self, row: RunRow) -> LiveRun | None:
+        """The run, claimed; None when it was given up."""
+        definition = await self._runnable(row, None)
+        claim = await self._store.claim(row.id, self._launcher.owner)
+        if await self._is_poisoned(row):
+            await self._end_poisoned(definition, claim)
+            return None
+        return await self._taken_up(definition, claim, in_flight_of)
+
+    def may_recover(self, row: RunRow) -> bool:
+        """Whether a run without an owner is this process's business."""
+        if self._is_carried_out(row.id) or row.id in self._passed_over:
+            return False
+        return self.mode == "all" or row.workflow in self._queries.known
+
+    def is_awaited(self, row: RunRow) -> bool:
+        """Whether a run without an owner will go on by itself as far as this process knows."""
+        return self.mode is not False and not self._launcher.closing and self.may_recover(row)
+
+    def _is_carried_out(self, run_id: str) -> bool:
+        """Whether this orchestrator is at it."""
+        live = self._queries.live.get(run_id)
+        return live is not None and not live.ended
+
+    async def _runnable(self, row: RunRow, budget: Budget | None) -> WorkflowDef:
+        definition = await self._queries.definition_of(row)
+        faults = check(definition, self._launcher.catalog).faults
+        if faults:
+            raise WorkflowInvalid(faults=faults, workflow=definition.name)
+        if budget is not None:
+            self._launcher.refuse_unpriced(definition, budget)
+        return definition
+
+    async def _is_poisoned(self, before: RunRow) -> bool:
+        """Whether it has been taken from so many dead owners, without a step recorded, that it seems to kill them."""
+        return before.status == "running" and (await self._store.load(before.id)).recoveries > _MOST_RECOVERIES
+
+    async def _end_poisoned(self, definition: WorkflowDef, claim: Claim) -> None:
+        error = RunPoisoned(
+            f"Run {claim.run_id}: {_MOST_RECOVERIES + 1} processes ended while they carried it out, and none recorded "
+            "a step; find out what ends them, then resume it",
+            run_id=claim.run_id,
+        )
+        state = folded(definition, await self._queries.log(claim.run_id))
+        live = self._launcher.carried(state, claim)
+        try:
+            live.journal.append(RunResumed(claim.epoch))
+            live.journal.append(RunFinished("failed", failure_of(error), state.usage, state.cost), status="failed")
+            await live.journal.flush()
+        finally:
+            self._queries.live.pop(claim.run_id, None)
+
+    async def _taken_up(
+        self,
+        definition: WorkflowDef,
+        claim: Claim,
+        choose: Callable[[RunState], tuple[str, ...]],
+        *,
+        budget: Budget | None = None,
+    ) -> LiveRun:
+        """The claimed run with its log folded, what others left for it taken up, and `RunResumed` committed.
+
+        Args:
+            choose: Which steps run again.
+        """
+        try:
+            history = await self._queries.log(claim.run_id)
+            before = folded(definition, history)
+            chosen = choose(before)
+            refused = tuple(path for path in chosen if is_unknown(before.steps[path], policy="fail"))
+            reset = tuple(path for path in chosen if path not in refused)
+            live = self._launcher.carried(folded(definition, without(before, history, reset)), claim)
+            live.journal.append(
+                RunResumed(claim.epoch, reset, None if budget is None else budget.model_dump()), status="running"
+            )
+            for path in refused:
+                live.journal.append(StepFailed(path, failure_of(_unknown(path), step=path)))
+            for path in await self._queries.changed(claim.run_id, definition):
+                live.journal.append(Warned(path, "code-changed", "its code is not what it was when the run began"))
+            await self._adopt(live)
+            live.inbox.former = {path: before.steps[path].fingerprint for path in reset if path in before.steps}
+            await live.inbox.take_up()
+            await live.journal.flush()
+        except BaseException:
+            self._queries.live.pop(claim.run_id, None)
+            with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised
+                await self._store.release(claim, status="running")
+            raise
+        return live
+
+    async def _adopt(self, live: LiveRun) -> None:
+        """Let a forked run go on taking results of the run it was forked from, if that can still be read."""
+        former = live.state.forked_from
+        if former is None:
+            return
+        try:
+            row = await self._store.load(former)
+            state = folded(await self._queries.definition_of(row), await self._queries.log(former))
+        except LLMOrchError as error:
+            _log.info(
+                "run %s: %s cannot be read, so nothing more of it is adopted: %s", live.state.run_id, former, error
+            )
+        else:
+            results = Results(state)
+            results.pass_over(path for path, step in live.state.steps.items() if step.status == "succeeded")
+            live.executor.adopt_from(results)
+
+
+def _unknown(path: str) -> StepError:
+    return StepError(
+        f"Step {path!r} was in flight when its process ended, so nobody knows what it has done, and "
+        "on_unknown='fail' does not run it again by itself; see what it did, then resume the run",
+        step=path,
+    )
+
+
+def checked_recover(mode: object) -> Recover:
+    """The mode.
+
+    Raises:
+        ValueError: There is no such mode.
+    """
+    if mode == "own":
+        return "own"
+    if mode == "all":
+        return "all"
+    if mode is False:
+        return False
+    raise ValueError(f"recover= is 'own', 'all' or False, not {mode!r}")

@@ -265,7 +265,7 @@ class Orchestrator(RunKeeper):
             if self._recovery.mode:
                 with anyio.move_on_after(_GRACE_S):  # of a store that is slow, the lookout recovers the rest
                     await self.recover()
-            self._lookout.stays = True
+            self._lookout.stays = self._recovery.is_watching = True
             self._lookout.start()
         except BaseException:
             with anyio.CancelScope(shield=True):

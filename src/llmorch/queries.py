@@ -20,6 +20,7 @@ from .errors import AlreadyAnswered, ClaimLost, CodeMissing, RunNotFound
 from .events import Event
 from .live import LiveRun
 from .lookout import Pulse
+from .models.values import Data
 from .ports import InboxItem, RunRow, RunStore
 from .run import Run
 
@@ -66,10 +67,10 @@ class Queries:
     def remember(self, run_id: str, definition: WorkflowDef) -> None:
         """Keep what is needed to read a run of the memory store again."""
         self.known.setdefault(definition.name, definition)
-        self._remember(run_id, definition)
+        self._keep(run_id, definition)
 
-    def _remember(self, run_id: str, definition: WorkflowDef) -> None:
-        self._definitions[run_id] = definition
+    def _keep(self, key: str, definition: WorkflowDef) -> None:
+        self._definitions[key] = definition
         while len(self._definitions) > 2_000:
             self._definitions.popitem(last=False)  # a dict would look for its first key ever longer
 
@@ -146,13 +147,16 @@ class Queries:
         if live is not None and live.failure is None:
             return Run(live.state)
         row = await self.store.load(run_id)
-        state = folded(definition or await self.definition_of(row), await self.log(run_id))
+        state = folded(definition or await self.definition_of(row, needs_code=False), await self.log(run_id))
         if row.owner is None and state.status == "running":
             state.status = "interrupted"
         return Run(state)
 
-    async def definition_of(self, row: RunRow) -> WorkflowDef:
+    async def definition_of(self, row: RunRow, *, needs_code: bool = True) -> WorkflowDef:
         """The definition of a run, as it was when the run began, with the code that is registered here.
+
+        Args:
+            needs_code: Off for reading; see `rebuilt`.
 
         Raises:
             CodeMissing: It has code that this process has not seen.
@@ -162,11 +166,7 @@ class Queries:
             return found
         body = await self.store.definition(row.definition_sha) if row.definition_sha else None
         if body is not None:
-            from .definition.stored import rebuilt  # not until a run is taken up that another process began
-
-            found = rebuilt(body, self.known.values(), run_id=row.id, sha=row.definition_sha)
-            self._remember(row.id, found)
-            return found
+            return self._rebuilt(body, row, needs_code=needs_code)
         found = self.known.get(row.workflow)
         if found is None:
             raise CodeMissing(
@@ -174,6 +174,16 @@ class Queries:
                 "pass it as workflow=, or register it with Orchestrator(workflows=[...])",
                 run_id=row.id,
             )
+        return found
+
+    def _rebuilt(self, body: Mapping[str, Data], row: RunRow, *, needs_code: bool) -> WorkflowDef:
+        from .definition.stored import rebuilt  # not until a run is read that another process began
+
+        key = row.definition_sha if needs_code else f"{row.definition_sha} to read"
+        found = self._definitions.get(key)
+        if found is None:
+            found = rebuilt(body, self.known.values(), run_id=row.id, sha=row.definition_sha, needs_code=needs_code)
+            self._keep(key, found)
         return found
 
     async def changed(self, run_id: str, definition: WorkflowDef) -> list[str]:

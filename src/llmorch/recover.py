@@ -39,6 +39,7 @@ __all__ = ["Recover", "Recovery", "checked_recover"]
 Recover = Literal["own", "all", False]
 _DONE = ("succeeded", "partial", "waiting")
 _MOST_RECOVERIES = 5
+_LOOK_AT = 100
 _CLEANUP_S = 2.0
 _log = logging.getLogger("llmorch")
 
@@ -49,12 +50,16 @@ class Recovery:
     Args:
         mode: `own` recovers runs of workflows that were registered or run here; `all` also those of other workflows
             that need no code.
+
+    Attributes:
+        is_watching: Runs are recovered by themselves from time to time.
     """
 
     def __init__(self, launcher: Launcher, queries: Queries, *, mode: Recover) -> None:
         self.mode: Recover = mode
         self._launcher = launcher
         self._queries = queries
+        self.is_watching = False
         self._passed_over: set[str] = set()
 
     @property
@@ -94,6 +99,20 @@ class Recovery:
         claim = await self._store.claim(run_id, self._launcher.owner, takeover=True)
         return await self._taken_up(definition, claim, in_flight_of)
 
+    async def pick_up(self, run_id: str) -> LiveRun | None:
+        """A run without a living owner, claimed; None when there is nothing to carry on.
+
+        Raises:
+            RunNotFound: There is no such run.
+            CodeMissing: Its code is not registered here.
+            ClaimLost: A living owner has it, such as one that was quicker.
+        """
+        self._launcher.bind()
+        row = await self._store.load(run_id)
+        if row.status in (*_DONE, "failed", "cancelled") or self._is_carried_out(run_id):
+            return None
+        return await self._recovered(row)
+
     async def recover(self, begin: Callable[[LiveRun], None]) -> None:
         """Claim every run without a living owner that can be carried on here.
 
@@ -101,11 +120,9 @@ class Recovery:
             begin: Carries a run on; called as soon as it is claimed.
         """
         self._launcher.bind()
-        for row in await self._store.recoverable(now=now_us()):
+        for row in await self._orphans():
             if self._launcher.closing:
                 break
-            if not self.may_recover(row):
-                continue
             try:
                 live = await self._recovered(row)
             except (ClaimLost, RunNotFound):
@@ -118,6 +135,16 @@ class Recovery:
                 continue
             if live is not None:
                 begin(live)
+
+    async def _orphans(self) -> list[RunRow]:
+        """Runs without a living owner that are this process's business, however many stand before them that are not."""
+        limit = _LOOK_AT
+        while True:
+            rows = await self._store.recoverable(now=now_us(), limit=limit)
+            ours = [row for row in rows if self.may_recover(row)]
+            if ours or len(rows) < limit:
+                return ours
+            limit *= 4
 
     async def _recovered(self, row: RunRow) -> LiveRun | None:
         """The run, claimed; None when it was given up."""
@@ -136,7 +163,7 @@ class Recovery:
 
     def is_awaited(self, row: RunRow) -> bool:
         """Whether a run without an owner will go on by itself as far as this process knows."""
-        return self.mode is not False and not self._launcher.closing and self.may_recover(row)
+        return self.is_watching and self.mode is not False and not self._launcher.closing and self.may_recover(row)
 
     def _is_carried_out(self, run_id: str) -> bool:
         """Whether this orchestrator is at it."""
@@ -168,8 +195,17 @@ class Recovery:
             live.journal.append(RunResumed(claim.epoch))
             live.journal.append(RunFinished("failed", failure_of(error), state.usage, state.cost), status="failed")
             await live.journal.flush()
+        except BaseException:
+            await self._let_go(claim)
+            raise
         finally:
             self._queries.live.pop(claim.run_id, None)
+
+    async def _let_go(self, claim: Claim) -> None:
+        """Give up a run that cannot be carried out after all, in the status it has."""
+        with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised
+            row = await self._store.load(claim.run_id)
+            await self._store.release(claim, status=row.status)
 
     async def _taken_up(
         self,
@@ -184,11 +220,15 @@ class Recovery:
         Args:
             choose: Which steps run again.
         """
+        live: LiveRun | None = None
         try:
             history = await self._queries.log(claim.run_id)
             before = folded(definition, history)
             chosen = choose(before)
-            refused = tuple(path for path in chosen if is_unknown(before.steps[path], policy="fail"))
+            known = {item.step for item in await self._store.inbox(claim.run_id) if item.kind == "late"}
+            refused = tuple(
+                path for path in chosen if path not in known and is_unknown(before.steps[path], policy="fail")
+            )
             reset = tuple(path for path in chosen if path not in refused)
             live = self._launcher.carried(folded(definition, without(before, history, reset)), claim)
             live.journal.append(
@@ -200,12 +240,14 @@ class Recovery:
                 live.journal.append(Warned(path, "code-changed", "its code is not what it was when the run began"))
             await self._adopt(live)
             live.inbox.former = {path: before.steps[path].fingerprint for path in reset if path in before.steps}
+            if before.finished_us is not None:
+                live.inbox.ended = claim.epoch - 1
             await live.inbox.take_up()
             await live.journal.flush()
         except BaseException:
-            self._queries.live.pop(claim.run_id, None)
-            with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised
-                await self._store.release(claim, status="running")
+            if live is not None and self._queries.live.get(claim.run_id) is live:
+                del self._queries.live[claim.run_id]
+            await self._let_go(claim)
             raise
         return live
 
@@ -223,7 +265,7 @@ class Recovery:
             )
         else:
             results = Results(state)
-            results.pass_over(path for path, step in live.state.steps.items() if step.status == "succeeded")
+            results.pass_over(step for step in live.state.steps.values() if step.status == "succeeded")
             live.executor.adopt_from(results)
 
 

@@ -104,7 +104,7 @@ class RunKeeper(RunReader):
         Args:
             workflow: The workflow as it is now; unset, as it was when the run began.
             replace: Path of a step or name of an input -> the value to go on with instead.
-            budget: What the new run may spend; unset: what the orchestrator says.
+            budget: What the new run may spend; unset: as the old one, else what the orchestrator says.
 
         Raises:
             RunNotFound: There is no such run.

@@ -24,7 +24,14 @@ __all__ = ["changed", "rebuilt", "stored"]
 _MOST_SHOWN = 5
 
 
-def rebuilt(body: Mapping[str, Data], known: Iterable[WorkflowDef], *, run_id: str = "", sha: str = "") -> WorkflowDef:
+def rebuilt(
+    body: Mapping[str, Data],
+    known: Iterable[WorkflowDef],
+    *,
+    run_id: str = "",
+    sha: str = "",
+    needs_code: bool = True,
+) -> WorkflowDef:
     """The definition that was stored, with its code taken from the workflows this process knows; nothing is imported.
 
     A registered workflow that would be stored just like this is given back itself.
@@ -35,6 +42,8 @@ def rebuilt(body: Mapping[str, Data], known: Iterable[WorkflowDef], *, run_id: s
             in that workflow; then by address in all of them.
         run_id: Names the run in errors.
         sha: What the body was stored under; given, the body is checked against it.
+        needs_code: Off for who only reads what a run gave: functions and tools that are not at hand cannot be called
+            then, and what has a type that is not at hand is plain data.
 
     Raises:
         CodeMissing: A function, tool or type is in none of the workflows; all of them are named.
@@ -45,7 +54,7 @@ def rebuilt(body: Mapping[str, Data], known: Iterable[WorkflowDef], *, run_id: s
     form = _opened(body, what, run_id=run_id, sha=sha)
     name = form.get("name")
     code = Code(name if isinstance(name, str) else "", known)
-    reader = StoredReader(code)
+    reader = StoredReader(code, needs_code=needs_code)
     try:
         definition = workflow_from(reader, form, twins=code.twins)
         if definition is not None and not reader.faults:

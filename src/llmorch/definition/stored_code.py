@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from .._json import dumps
-from ..errors import LLMOrchError
+from ..errors import CodeMissing, LLMOrchError
 from ..models.tool import Tool
 from ..models.values import Data
 from ..templates.bounds import is_object
@@ -21,7 +21,7 @@ from .document_type import address_of
 from .stored_form import function_code, stored, tool_code, type_form
 from .workflow import StepDef, WorkflowDef
 
-__all__ = ["Code", "Twin", "TwinStep", "inside", "twin_steps"]
+__all__ = ["Code", "Twin", "TwinStep", "inside", "stand_in", "twin_steps"]
 
 T = TypeVar("T")
 
@@ -202,3 +202,14 @@ def _classes(kind: Any) -> Iterator[type]:  # Any: as above
         return
     for part in typing.get_args(kind):
         yield from _classes(part)
+
+
+def stand_in(address: str, tool: str | None) -> Callable[..., Any] | Tool[..., Any]:
+    """Stands for a function, or the tool of that name, that is not at hand: it has the address and cannot be called."""
+
+    def absent(given: Any) -> Any:  # Any: nothing is known of it
+        raise CodeMissing(f"{address} is not at hand; register its workflow with Orchestrator(workflows=[...])")
+
+    absent.__module__, _, absent.__qualname__ = address.partition(":")
+    absent.__annotations__ = {}
+    return absent if tool is None else Tool.from_schema(tool, absent, schema={"type": "object"})

@@ -19,7 +19,7 @@ from .document_payload import retry_from
 from .document_read import Reader
 from .document_type import type_from
 from .node import Binding, refs_in
-from .stored_code import Code, Twin, TwinStep, inside, twin_steps
+from .stored_code import Code, Twin, TwinStep, inside, stand_in, twin_steps
 from .stored_form import type_form
 from .workflow import Condition, InputSpec, StepDef, WorkflowDef
 
@@ -39,15 +39,17 @@ class StoredReader(Reader):
         here: Registered steps of its name.
         kinds: Registered types at the place of the one being read.
         lacking: What was not found, with its place, in words.
+        needs_code: What is not at hand is a fault; else something stands in for it that cannot be called.
     """
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, *, needs_code: bool = True) -> None:
         super().__init__({})
         self.known = code
         self.path = ""
         self.here: Sequence[TwinStep] = ()
         self.kinds: Sequence[Any] = ()  # Any: types, unions, anything an annotation can be
         self.lacking: dict[str, str] = {}
+        self.needs_code = needs_code
 
     def code_at(self, given: Data, at: str) -> object | None:
         """The function, tool or type that stands there by its address."""
@@ -63,8 +65,10 @@ class StoredReader(Reader):
             what, found = f"function {address}", self.known.function(address, code, here=self.here)
         else:
             what, found = f"type {address}", self.known.kind(address, here=self.kinds)
-        if found is None:
+        if found is None and self.needs_code:
             self.lack(what, at)
+        elif found is None and ("name" in fields or "code" in fields):
+            return stand_in(address, self.text(fields["name"], at) if "name" in fields else None)
         return found
 
     def type_like(self, given: Data) -> Any:  # Any: as above
@@ -74,7 +78,7 @@ class StoredReader(Reader):
         if found is not None or not is_object(given) or "named" not in given:
             return found
         found = self.known.form(text)
-        if found is None:
+        if found is None and self.needs_code:
             self.lack(f"type {given['named']}", "")
         return Any if found is None else found
 

@@ -73,7 +73,8 @@ def adopted(
     walk.go(wanted)
     if wanted:
         raise KeyError(next(iter(wanted)))
-    return Adoption(state, journal.buffered, kept=walk.kept, asked=tuple(walk.held), results=walk.results)
+    asked = tuple(path for path in walk.held if state.steps[path].finished_us is None)  # one may have been cancelled
+    return Adoption(state, journal.buffered, kept=walk.kept, asked=asked, results=walk.results)
 
 
 class _Walk(Stepper):

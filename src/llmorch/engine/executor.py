@@ -151,15 +151,18 @@ class Executor:
         if self._stepper.known is not None:
             self._stepper.known.former = former
 
-    def offer(self, step: StepState, item: InboxItem, events: Sequence[Event]) -> bool:
+    def offer(self, step: StepState, item: InboxItem, events: Sequence[Event], *, mark: str | None) -> bool:
         """Take an answer that came late as the step's result, now or when the step is due; False when it is too late.
 
         A step that is asking again is stopped first, so that it does not pay for what is known.
+
+        Args:
+            mark: The step's fingerprint when it was asked; None when it is not known.
         """
         known = self._stepper.known
         if self._halted or known is None:
             return False
-        known.late[step.path] = (item, events)
+        known.late[step.path] = (item, events, mark)
         if step.status == "running" and step.scope is not None:
             step.scope.cancel()
         return True

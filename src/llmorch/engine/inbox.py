@@ -19,12 +19,13 @@ _log = logging.getLogger("llmorch")
 class Inbox:
     """Reads the inbox of one run and acts on it.
 
-    Args:
+    Attributes:
         former: Path -> fingerprint that the step had when its owner lost the run; a late answer to anything else is
             only paid for.
+        ended: Wishes to cancel that were left under this epoch or an earlier one came too late: the run had ended.
     """
 
-    __slots__ = ("_executor", "_journal", "_seen", "_store", "former")
+    __slots__ = ("_executor", "_journal", "_seen", "_store", "ended", "former")
 
     def __init__(self, store: RunStore, journal: Journal, executor: Executor) -> None:
         self._store = store
@@ -32,6 +33,7 @@ class Inbox:
         self._executor = executor
         self._seen: set[tuple[str, str, int]] = set()
         self.former: dict[str, str | None] = {}
+        self.ended = 0
 
     async def take_up(self) -> None:
         """Act on what has come since the last time; the items are deleted together with the next commit."""
@@ -48,7 +50,8 @@ class Inbox:
         match item.kind:
             case "cancel":
                 self._journal.consume(item)
-                self._executor.cancel()
+                if not self.ended or item.call > self.ended:  # it names the epoch it was left under
+                    self._executor.cancel()
             case "wake":
                 self._journal.consume(item)
             case "late":
@@ -66,19 +69,18 @@ class Inbox:
             _log.warning("run %s: a late answer cannot be read: %s", self._journal.claim.run_id, error)
             self._journal.consume(item)
             return
-        success = next((event for event in events if isinstance(event, StepSucceeded)), None)
-        if success is not None and self._is_wanted(step) and self._executor.offer(step, item, [*ends, success]):
-            return
-        for event in ends:
+        for event in ends:  # at once: the step may never be due, and was paid for all the same
             self._journal.append(event)
-        self._journal.consume(item)
+        success = next((event for event in events if isinstance(event, StepSucceeded)), None)
+        if success is None or step.finished_us is not None or not self._offered(step, item, success):
+            self._journal.consume(item)
 
-    def _is_wanted(self, step: StepState) -> bool:
-        """Whether the step has no result, and would ask the same again."""
-        if step.finished_us is not None:
+    def _offered(self, step: StepState, item: InboxItem, success: StepSucceeded) -> bool:
+        """Whether the answer waits to be taken, if the step asks the same again."""
+        mark = self.former.get(step.path)
+        if None not in (mark, step.fingerprint) and mark != step.fingerprint:
             return False
-        known = self.former.get(step.path)
-        return step.fingerprint is None or known is None or step.fingerprint == known
+        return self._executor.offer(step, item, [success], mark=mark)
 
 
 def _is_unbilled(step: StepState, event: CallFinished) -> bool:

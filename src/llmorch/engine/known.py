@@ -18,7 +18,7 @@ class Known:
 
     Attributes:
         former: Results of the run it was forked from.
-        late: Path -> the inbox item of a late answer, and its events.
+        late: Path -> the inbox item of a late answer, its events, and the fingerprint the step had when it was asked.
     """
 
     __slots__ = ("_journal", "former", "late")
@@ -26,7 +26,7 @@ class Known:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.former: Results | None = None
-        self.late: dict[str, tuple[InboxItem, Sequence[Event]]] = {}
+        self.late: dict[str, tuple[InboxItem, Sequence[Event], str | None]] = {}
 
     def take(self, state: StepState, mark: str | None) -> bool:
         """Record a known result of a step that has just started; False when there is none.
@@ -46,8 +46,10 @@ class Known:
         found = self.late.pop(state.path, None)
         if found is None:
             return False
-        item, events = found
+        item, events, mark = found
+        self._journal.consume(item)
+        if None not in (mark, state.fingerprint) and mark != state.fingerprint:
+            return False  # the step would ask something else now
         for event in events:
             self._journal.append(event)
-        self._journal.consume(item)
         return True

@@ -45,9 +45,16 @@ class Results:
                 return found[source], source
         return None
 
-    def pass_over(self, paths: Iterable[str]) -> None:
-        """Steps of these paths have their results already."""
-        self._used.update(paths)
+    def pass_over(self, steps: Iterable[StepState]) -> None:
+        """These steps have their results already, and each took the one that fitted when its turn came.
+
+        Args:
+            steps: In the order in which they began.
+        """
+        for step in steps:
+            found = self.place(step.path, step.fingerprint)
+            if found is not None:
+                self._used.add(found[1])
 
     def take(self, source: str) -> Data:
         """The value of a path, in a copy of its own; nobody else gets it."""

@@ -86,6 +86,10 @@ class Ledger:
             self._lost[call] = self._open[call]
             self._end(call, self._open[call])
 
+    def miss(self, call: tuple[str, int]) -> None:
+        """A call ended before this ledger began, and nothing was set aside for it; its bill may still come."""
+        self._lost[call] = Reservation(0, Decimal(0))
+
     def renewed(self, budget: Budget) -> Ledger:
         """The same spendings under another budget."""
         ledger = Ledger(budget)

@@ -78,6 +78,10 @@ def take_up(run: RunState, event: RunResumed) -> None:
             spent = run.ledger = Ledger(budget)
             spent.calls, spent.usd = run.tally.requests, run.priced_cost
             spent.tokens = run.tally.input_tokens + run.tally.output_tokens
+            for state in run.steps.values():
+                for record in state.calls:
+                    if record.is_lost:  # it counts when its bill comes after all
+                        spent.miss((state.path, record.call))
         else:
             run.ledger = run.ledger.renewed(budget)
 

@@ -27,6 +27,7 @@ _INSERT_RUN = (
     "last_seq, wake_at, recoveries, tags, created_at, finished_at, totals) "
     "VALUES (?, ?, ?, (SELECT n FROM definitions WHERE sha = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n"
 )
+_HAS_DEFINITION = "SELECT 1 FROM definitions WHERE sha = ? AND body IS NOT NULL"  # to write it takes long
 _INSERT_DEFINITION = (
     "INSERT INTO definitions(sha, body) VALUES (?, ?) "
     "ON CONFLICT(sha) DO UPDATE SET body = excluded.body WHERE body IS NULL AND excluded.body IS NOT NULL"
@@ -61,7 +62,6 @@ class Units:
         """Put the run, its definition and its first events; see `RunStore.create`."""
         unit = unit_of(first)
         last_seq = unit[-1][0] if unit else 0
-        body = None if definition is None else dumps(definition).encode("ascii")
         tags, totals = dumps(row.tags), dumps(row.totals)
 
         def work(connection: sqlite3.Connection) -> RunRow:
@@ -70,7 +70,8 @@ class Units:
                 return known
             if row.owner is not None:
                 self._owners.hold(row.owner)
-            if row.definition_sha:
+            if row.definition_sha and connection.execute(_HAS_DEFINITION, (row.definition_sha,)).fetchone() is None:
+                body = None if definition is None else dumps(definition).encode("ascii")
                 connection.execute(_INSERT_DEFINITION, (row.definition_sha, body))
             values = (
                 row.id, row.idempotency_key, row.workflow, row.definition_sha, row.inputs_sha, row.status, row.epoch,

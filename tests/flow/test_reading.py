@@ -1,0 +1,78 @@
+"""Runs that another process made are read without its code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from llmorch import CodeMissing, Orchestrator, Payload, Workflow, tool
+from llmorch.testing import ScriptedProvider
+
+pytestmark = pytest.mark.anyio
+
+
+class Facts(BaseModel):
+    title: str
+
+
+class Numbers(BaseModel):
+    numbers: set[int]
+
+
+@tool
+def look(page: int) -> str:
+    """Look at a page."""
+    return f"page {page}"
+
+
+def doubled(facts: Facts, given: Numbers) -> Numbers:
+    return Numbers(numbers={number * 2 for number in given.numbers})
+
+
+def workflow() -> Workflow[Numbers]:
+    wf = Workflow("wf")
+    given = wf.input("given", Numbers)
+    facts = wf.add(Payload("facts", "F {{ given }}", output=Facts, tools=[look]))
+    return wf.returns(wf.add(doubled, facts=facts, given=given))
+
+
+async def begun(url: str) -> str:
+    provider = ScriptedProvider({"facts": ['{"title": "T"}']})
+    async with Orchestrator(url, providers=[provider], model="scripted:m") as orch:
+        run = await orch.run(workflow(), given={"numbers": [3]})
+        assert run.output == Numbers(numbers={6})
+        return run.id
+
+
+async def test_a_run_is_read_as_plain_data_where_its_code_is_not_at_hand(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    run_id = await begun(url)
+    async with Orchestrator(url) as orch:
+        run = await orch.attach(run_id).result()
+        assert run.output == {"numbers": [6]}
+        assert run["facts"] == {"title": "T"}
+        assert run.steps["facts"].messages[0].content == 'F {"numbers": [3]}'
+        assert "succeeded" in run.report()
+
+
+async def test_with_the_workflow_its_values_are_typed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    run_id = await begun(url)
+    async with Orchestrator(url) as orch:
+        run = await orch.get(run_id, workflow=workflow())
+        assert run.output == Numbers(numbers={6})
+    async with Orchestrator(url, workflows=[workflow()]) as orch:
+        assert (await orch.get(run_id))["facts"] == Facts(title="T")
+
+
+async def test_what_needs_code_says_all_that_is_missing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    run_id = await begun(url)
+    async with Orchestrator(url) as orch:
+        with pytest.raises(CodeMissing) as caught:
+            await orch.fork(run_id)
+    for name in ("Numbers", "Facts", "look", "doubled"):
+        assert name in str(caught.value)
+    assert "Orchestrator(workflows=[...])" in str(caught.value)

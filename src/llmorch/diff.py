@@ -96,7 +96,7 @@ def _unreached(definition: WorkflowDef, made: Adoption, prefix: str) -> Iterator
     for step in definition.steps:
         state = steps.get(prefix + step.name)
         if state is None or (state.status == "pending" and state.path not in made.asked):
-            yield prefix + step.name, _because(step, made, prefix)
+            yield prefix + step.name, _because(step, made, definition=definition, prefix=prefix)
         elif isinstance(step.action, WorkflowAction):
             for inner in _open_frames(state):
                 yield from _unreached(step.action.definition, made, f"{inner}/")
@@ -111,12 +111,12 @@ def _open_frames(state: StepState) -> Iterator[str]:
             yield item.path
 
 
-def _because(step: StepDef, made: Adoption, prefix: str) -> str:
+def _because(step: StepDef, made: Adoption, *, definition: WorkflowDef, prefix: str) -> str:
     bindings = [*step.bindings.values(), *(step.when.bindings.values() if step.when is not None else ())]
     sources = [ref.source for binding in bindings for ref in refs_in(binding)]
     for source in (*sources, *step.after):
         state = made.state.steps.get(prefix + source)
-        if source not in made.state.definition.inputs and (state is None or state.finished_us is None):
+        if source not in definition.inputs and (state is None or state.finished_us is None):
             return f"it waits for {source!r}, which runs"
     return "its turn has not come yet"
 

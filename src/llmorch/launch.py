@@ -180,14 +180,19 @@ class Launcher:
         )
         kept = await store.create(row, events, definition=body)
         if kept.id != row.id:
+            self.queries.known.setdefault(definition.name, definition)  # its process may have died
             return kept.id
         state = RunState(definition)
         for event in events:
             state.apply(event)
         return self.carried(state, Claim(row.id, row.epoch, row.last_seq))
 
-    def carried(self, state: RunState, claim: Claim) -> LiveRun:
-        """The run of that state, carried out here."""
+    def carried(self, state: RunState, claim: Claim, *, since: int = 0) -> LiveRun:
+        """The run of that state, carried out here.
+
+        Args:
+            since: Hooks see what comes after this seq.
+        """
         if self._services is None:
             self._services = Services(
                 self.catalog,
@@ -200,7 +205,9 @@ class Launcher:
                 cache_all=self._cache.is_default,
                 cache_ttl_s=self._cache.ttl_s,
             )
-        live = LiveRun(state, store=self._store, claim=claim, services=self._services, observers=self._observers)
+        live = LiveRun(
+            state, store=self._store, claim=claim, services=self._services, observers=self._observers, since=since
+        )
         self.queries.remember(claim.run_id, state.definition)
         self.queries.live[claim.run_id] = live
         return live

@@ -47,11 +47,12 @@ class LiveRun:
         claim: Claim,
         services: Services,
         observers: Sequence[Observer],
+        since: int = 0,
     ) -> None:
         self.state = state
         self.store = store
         self.journal = Journal(store, claim, self.state)
-        self._since = claim.last_seq if claim.last_seq > 1 else 0
+        self._since = since
         self.executor = Executor(self.state, self.journal, services)
         self._inbox: Inbox | None = None  # most runs never need one
         self._is_reading = False
@@ -96,7 +97,7 @@ class LiveRun:
         Raises:
             LLMOrchError: The run could not be recorded; a failed step raises nothing.
         """
-        watched = [self._watched(observer) for observer in self._observers]
+        watched = [self._watched(observer) for observer in self._observers] if self._observers else ()
         try:
             await self.executor.run()
         except BaseException as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
+import anyio
+
 from . import _clock, _wake
-from ._clock import monotonic
 from .live import LiveRun
 from .ports import RunStore
 
@@ -30,10 +31,10 @@ class Pulse:
 
     async def change(self, since: int | None) -> None:
         """Return when the store has changed since that revision, or after half a second."""
-        end = monotonic() + _LONGEST_LOOK_S
+        end = anyio.current_time() + _LONGEST_LOOK_S
         while True:
             await _clock.sleep(_LOOK_S)
-            if since is None or monotonic() >= end or await self.revision() != since:
+            if since is None or anyio.current_time() >= end or await self.revision() != since:
                 return
 
 
@@ -54,6 +55,7 @@ class Lookout:
         self._pulse = Pulse(store)
         self._is_running = False
         self._seen: dict[str, int] = {}
+        self._is_behind = False
         self.stays = False
 
     def start(self) -> None:
@@ -68,7 +70,7 @@ class Lookout:
 
     async def _look(self) -> None:
         revision: int | None = None
-        due = monotonic() + _RECOVER_S
+        due = anyio.current_time() + _RECOVER_S
         pause_s, told = _LONGEST_LOOK_S, ""
         while self._is_running:
             await _clock.sleep(pause_s)
@@ -78,11 +80,11 @@ class Lookout:
             try:
                 self._warn_of_trouble()
                 newest = await self._pulse.revision()
-                if newest is None or newest != revision:
+                if newest is None or newest != revision or self._is_behind:
                     revision = newest
                     await self._read_inboxes()
-                if self._recover is not None and self.stays and monotonic() >= due:
-                    due = monotonic() + _RECOVER_S
+                if self._recover is not None and self.stays and anyio.current_time() >= due:
+                    due = anyio.current_time() + _RECOVER_S
                     await self._recover()
                 pause_s, told = _LONGEST_LOOK_S, ""
             except Exception as error:  # a store may raise anything; a later look may do better
@@ -94,12 +96,20 @@ class Lookout:
                     _log.warning("the store cannot be looked at just now: %s", error)
 
     async def _read_inboxes(self) -> None:
-        """Look into the inbox of each run that has not committed since the last look; commits tell the others."""
+        """Look into the inbox of each run that has not committed since the last look.
+
+        The last commit has told the others what was there by then; what was left after it is found at the next look.
+        """
+        is_behind = False
+        self._is_behind = True  # should the store fail in between
         for run_id, live in list(self._live.items()):
             committed = live.journal.committed
-            if self._seen.get(run_id) == committed and await self._store.inbox(run_id):
+            if self._seen.get(run_id) != committed:
+                self._seen[run_id] = committed
+                is_behind = True
+            elif await self._store.inbox(run_id):
                 live.read_inbox()
-            self._seen[run_id] = committed
+        self._is_behind = is_behind
         if len(self._seen) > 2 * len(self._live) + 100:
             self._seen = {run_id: seq for run_id, seq in self._seen.items() if run_id in self._live}
 

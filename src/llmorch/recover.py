@@ -84,6 +84,21 @@ class Recovery:
         claim = await self._store.claim(run_id, self._launcher.owner)
         return await self._taken_up(definition, claim, reset_of, budget=budget)
 
+    async def go_on(self, run_id: str) -> LiveRun | None:
+        """A run without a living owner, claimed; None when it has ended or another is at it.
+
+        Raises:
+            RunNotFound: There is no such run.
+            CodeMissing: Its code is not registered here.
+        """
+        row = await self._store.load(run_id)
+        if row.status != "running" or row.owner is not None or self._is_carried_out(run_id):
+            return None
+        try:
+            return await self._recovered(row)
+        except ClaimLost:
+            return None
+
     async def takeover(self, run_id: str) -> LiveRun | None:
         """A run of an owner that seems to live but does nothing, taken from it; None when there is nothing to take.
 
@@ -190,7 +205,7 @@ class Recovery:
             run_id=claim.run_id,
         )
         state = folded(definition, await self._queries.log(claim.run_id))
-        live = self._launcher.carried(state, claim)
+        live = self._launcher.carried(state, claim, since=claim.last_seq)
         try:
             live.journal.append(RunResumed(claim.epoch))
             live.journal.append(RunFinished("failed", failure_of(error), state.usage, state.cost), status="failed")
@@ -230,7 +245,8 @@ class Recovery:
                 path for path in chosen if path not in known and is_unknown(before.steps[path], policy="fail")
             )
             reset = tuple(path for path in chosen if path not in refused)
-            live = self._launcher.carried(folded(definition, without(before, history, reset)), claim)
+            state = folded(definition, without(before, history, reset))
+            live = self._launcher.carried(state, claim, since=claim.last_seq)
             live.journal.append(
                 RunResumed(claim.epoch, reset, None if budget is None else budget.model_dump()), status="running"
             )

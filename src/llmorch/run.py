@@ -188,7 +188,7 @@ class Run(Generic[T]):
     @property
     def warnings(self) -> tuple[Warned, ...]:
         """What a reader should know."""
-        return tuple(self._state.warnings)
+        return tuple(self._state.warnings or ())
 
     @property
     def checks(self) -> tuple[CheckFinished, ...]:
@@ -230,7 +230,7 @@ class _Steps(Mapping[str, StepResult]):
 
     @cached_property
     def _paths(self) -> dict[str, Frame | None]:
-        return dict(_walk(self._state.frame, self._state.frame.compiled, ""))
+        return dict(_Paths(self._state.steps).walk(self._state.frame, self._state.frame.compiled, ""))
 
     def __getitem__(self, path: str) -> StepResult:
         found = self._results.get(path)
@@ -262,28 +262,34 @@ def _plan_order(compiled: Compiled) -> list[int]:
     return cast("list[int]", memo["plan order"])
 
 
-def _walk(frame: Frame | None, compiled: Compiled, prefix: str) -> Iterator[tuple[str, Frame | None]]:
-    """Paths in plan order, each with the workflow instance it belongs to, if that was opened."""
-    for index in _plan_order(compiled):
-        step = compiled.steps[index]
-        yield prefix + step.name, frame
-        state = frame.steps[index] if frame is not None else None
-        if state is not None:
-            yield from _below(state)
-        elif step.child is not None and step.definition.map is None:
-            yield from _walk(None, step.child, f"{prefix}{step.name}/")
+class _Paths:
+    """Paths of all steps in plan order, each with the workflow instance it belongs to, if that was opened."""
 
+    def __init__(self, steps: Mapping[str, StepState]) -> None:
+        self.steps = steps
 
-def _below(state: StepState) -> Iterator[tuple[str, Frame | None]]:
-    if state.map is not None:
-        for index, item in enumerate(state.map.items):
-            yield f"{state.path}[{index}]", state.frame
-            if item is not None:
-                yield from _below(item)
-    elif state.child is not None:
-        yield from _walk(state.child, state.child.compiled, f"{state.path}/")
-    elif state.step.child is not None and state.step.definition.map is None:
-        yield from _walk(None, state.step.child, f"{state.path}/")
+    def walk(self, frame: Frame | None, compiled: Compiled, prefix: str) -> Iterator[tuple[str, Frame | None]]:
+        """Those of one workflow."""
+        for index in _plan_order(compiled):
+            step = compiled.steps[index]
+            path = prefix + step.name
+            yield path, frame
+            state = self.steps.get(path) if frame is not None else None
+            if state is not None:
+                yield from self._below(state)
+            elif step.child is not None and step.definition.map is None:
+                yield from self.walk(None, step.child, f"{path}/")
+
+    def _below(self, state: StepState) -> Iterator[tuple[str, Frame | None]]:
+        if state.map is not None:
+            for index, item in enumerate(state.map.items):
+                yield f"{state.path}[{index}]", state.frame
+                if item is not None:
+                    yield from self._below(item)
+        elif state.child is not None:
+            yield from self.walk(state.child, state.child.compiled, f"{state.path}/")
+        elif state.step.child is not None and state.step.definition.map is None:
+            yield from self.walk(None, state.step.child, f"{state.path}/")
 
 
 def state_of(run: Run[Any]) -> RunState:

@@ -57,16 +57,13 @@ class RunKeeper(RunReader):
     async def _claim(self, run_id: str) -> None:
         """Carry on a run without an owner, if that can be done here."""
         with suppress(LLMOrchError):  # another does it, or nobody can
-            live = await self._recovery.takeover(run_id)
+            live = await self._recovery.go_on(run_id)
             if live is not None:
                 self._carry_on(live)
 
     async def _again(self, run_id: str) -> RunHandle[Any]:
         """The run that was begun with the same key; if its process died, it goes on here."""
-        if run_id not in self._queries.live:
-            row = await self._queries.store.load(run_id)
-            if row.status == "running" and row.owner is None:
-                await self._claim(run_id)
+        await self._claim(run_id)
         return RunHandle(run_id, self._queries)
 
     async def resume(self, run_id: str, *, budget: Budget | None = None) -> RunHandle[Any]:

@@ -65,9 +65,11 @@ class RunReader:
             RunNotFound: There is no such run.
             LLMOrchError: It is being carried out.
         """
-        if run_id in self._queries.live:
+        live = self._queries.live.get(run_id)
+        if live is not None and not live.ended:
             raise LLMOrchError(f"Run {run_id} is being carried out; cancel it first", run_id=run_id)
         await self._queries.store.delete_run(run_id)
+        self._queries.live.pop(run_id, None)
 
     async def prune(
         self,

@@ -170,7 +170,7 @@ def step_result(state: StepState | None, path: str, *, run: RunState, frame: Fra
     if state is None or state.status == "pending":
         return StepResult(path, reason=_why_pending(run, frame), state=state)
     calls = tuple(_summary(call, state.tools or ()) for call in state.calls)
-    below = _calls_below(state)
+    below = _calls_below(state, run)
     usage = sum((call.usage for call in below if call.usage is not None), Usage())
     usage = replace(usage, requests=len(below))
     unpriced = any(call.is_unknown or (call.usage is not None and call.cost is None) for call in below)
@@ -201,12 +201,12 @@ def _why_pending(run: RunState, frame: Frame | None) -> str:
     return "not started" if run.finished_us is not None else ""
 
 
-def _calls_below(state: StepState) -> list[CallRecord]:
+def _calls_below(state: StepState, run: RunState) -> list[CallRecord]:
     calls = list(state.calls)
     for inner in state.map.items if state.map is not None else ():
-        calls += _calls_below(inner) if inner is not None else ()
-    for inner in state.child.steps if state.child is not None else ():
-        calls += _calls_below(inner) if inner is not None else ()
+        calls += _calls_below(inner, run) if inner is not None else ()
+    for inner in state.child.inside(run.steps) if state.child is not None else ():
+        calls += _calls_below(inner, run)
     return calls
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 from ..definition.actions import WorkflowAction
 from ..events import Event, RunStarted, StepStarted, StepSucceeded
 from ..models.failure import Failure
-from ..models.values import Data
+from ..models.values import Data, copy_data
 from ..ports import Claim
 from ..stores.memory import MemoryStore
 from .fingerprints import fingerprint_or_none
@@ -67,6 +67,10 @@ def adopted(
     journal.append(started)
     walk = _Walk(state, journal, former)
     wanted = dict(replaced or {})
+    for path, value in _given(former, state).items():
+        if path not in wanted:
+            journal.append(StepSucceeded(path, copy_data(value), copied_from=former.run_id))
+            walk.kept[path] = path
     for path in [path for path in wanted if "/" not in path and "[" not in path]:
         state.at(path)
         journal.append(StepSucceeded(path, wanted.pop(path)))
@@ -75,6 +79,22 @@ def adopted(
         raise KeyError(next(iter(wanted)))
     asked = tuple(path for path in walk.held if state.steps[path].finished_us is None)  # one may have been cancelled
     return Adoption(state, journal.buffered, kept=walk.kept, asked=asked, results=walk.results)
+
+
+def _given(former: RunState, state: RunState) -> dict[str, Data]:
+    """Values that were given for whole steps when the former run was itself forked, where the step is the same still.
+
+    They never started, so no fingerprint says what they are worth: whoever gave them did.
+    """
+    names = {step.name: step for step in state.definition.steps}
+    found: dict[str, Data] = {}
+    for step in former.steps.values():
+        now = names.get(step.path)
+        if now is not None and step.status == "succeeded" and step.started_us is None:
+            then = step.step.definition
+            if now.action == then.action and now.map == then.map:
+                found[step.path] = step.value
+    return found
 
 
 class _Walk(Stepper):

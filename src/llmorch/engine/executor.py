@@ -24,6 +24,7 @@ from ..events import Event, RunCancelRequested, RunFinished, StepCancelled, Warn
 from ..models.failure import Failure, failure_of
 from ..ports import InboxItem
 from .journal import Journal
+from .known import Known
 from .results import Results
 from .services import Services
 from .state.run import RunState
@@ -132,7 +133,8 @@ class Executor:
                 self._idle.set()
 
     def abandon(self) -> None:
-        """After `leave`: do not wait for what is in flight any longer."""
+        """After `leave`: do not wait for what is in flight any longer, nor for a store that does not work."""
+        self.journal.hurry(_CLEANUP_S)
         if self._leaving and self._group is not None:
             self._group.cancel_scope.cancel()
 
@@ -148,8 +150,9 @@ class Executor:
 
     def adopt_from(self, former: Results) -> None:
         """Take the results of another run where the fingerprint is the same, also those that come up later."""
-        if self._stepper.known is not None:
-            self._stepper.known.former = former
+        if self._stepper.known is None:
+            self._stepper.known = Known(self.journal)
+        self._stepper.known.former = former
 
     def offer(self, step: StepState, item: InboxItem, events: Sequence[Event], *, mark: str | None) -> bool:
         """Take an answer that came late as the step's result, now or when the step is due; False when it is too late.

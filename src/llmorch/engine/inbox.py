@@ -63,7 +63,7 @@ class Inbox:
         """An answer for which the former owner had paid: its bill counts, and it is the result if there is none."""
         try:
             events = late_events(item)
-            step = self._journal.state.at(item.step)
+            step = self._journal.state.steps[item.step]
             ends = [event for event in events if isinstance(event, CallFinished) and _is_unbilled(step, event)]
         except (ValueError, KeyError, IndexError) as error:
             _log.warning("run %s: a late answer cannot be read: %s", self._journal.claim.run_id, error)

@@ -76,7 +76,7 @@ class Journal:
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
         self.state = state
         self.committed = claim.last_seq
-        self.watchers: list[Callable[[StepDelta | None], None]] = []
+        self.watchers: tuple[Callable[[StepDelta | None], None], ...] = ()  # most runs have none
         self.delta_watchers = 0
         self.partial: dict[str, Partial] = {}
         self.mail: Callable[[], None] | None = None

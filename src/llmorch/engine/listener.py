@@ -65,7 +65,7 @@ class Listener:
             self._join(journal)
 
     def _join(self, journal: Journal) -> None:
-        journal.watchers.append(self._hear)
+        journal.watchers = (*journal.watchers, self._hear)
         if not self._deltas:
             return
         journal.delta_watchers += 1
@@ -170,7 +170,7 @@ class Listener:
     def _leave(self) -> None:
         journal, self._journal = self._journal, None
         if journal is not None and self._hear in journal.watchers:
-            journal.watchers.remove(self._hear)
+            journal.watchers = tuple(watcher for watcher in journal.watchers if watcher != self._hear)
             journal.delta_watchers -= self._deltas
 
     def close(self) -> None:

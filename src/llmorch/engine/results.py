@@ -40,8 +40,8 @@ class Results:
             mark: The fingerprint.
         """
         found = self._found.get((_INDEX.sub("[]", path), mark or ""), {})
-        for source in [path] if path in found else found:
-            if source not in self._used:
+        for source in (path, *found):
+            if source in found and source not in self._used:
                 return found[source], source
         return None
 

@@ -225,13 +225,13 @@ class Stepper:
         """A workflow has ended: the run itself, or a step of the workflow around it."""
         parent = frame.parent
         if parent is None:
-            _, failure = _outcome(frame)
+            _, failure = _outcome(frame, self.state)
             if failure is not None:
                 self.conductor.finish("failed", failure)
             else:
                 self.conductor.finish("partial" if self.state.failed else "succeeded", None)
         elif parent.finished_us is None:
-            self._close_container(parent, *_outcome(frame))
+            self._close_container(parent, *_outcome(frame, self.state))
 
     def _close_container(
         self, state: StepState, ending: Literal["succeeded", "skipped"], failure: Failure | None
@@ -289,7 +289,7 @@ def _too_long(state: StepState) -> TimedOut:
     return TimedOut(f"Step {state.path!r} took longer than its timeout of {limit:g} s; raise timeout=", step=state.path)
 
 
-def _outcome(frame: Frame) -> tuple[Literal["succeeded", "skipped"], Failure | None]:
+def _outcome(frame: Frame, run: RunState) -> tuple[Literal["succeeded", "skipped"], Failure | None]:
     """How a workflow that has nothing left to do ends."""
     if frame.failure is not None:
         return "succeeded", frame.failure
@@ -298,5 +298,5 @@ def _outcome(frame: Frame) -> tuple[Literal["succeeded", "skipped"], Failure | N
     except Exception as error:  # the output names a part its value lacks: the workflow's failure
         return "succeeded", failure_of(error, step=frame.parent.path if frame.parent is not None else None)
     if result is LOST:
-        return "succeeded", next(step.error for step in frame.steps if step is not None and step.error is not None)
+        return "succeeded", next(step.error for step in frame.inside(run.steps) if step.error is not None)
     return ("skipped" if isinstance(result, Mark) else "succeeded"), None

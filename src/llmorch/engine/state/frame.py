@@ -6,6 +6,7 @@ place where values flow; it is called by the fold, so a resumed run and a live o
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Union
 
 from ...errors import StepError
@@ -68,7 +69,7 @@ class Frame:
 
     __slots__ = (
         "active", "arrivals", "closed", "compiled", "failed_step", "failure", "open", "parent", "prefix", "ready",
-        "remaining", "steps", "stoppable", "values",
+        "remaining", "stoppable", "values",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +86,6 @@ class Frame:
         self.parent = parent
         self.ready = ready
         self.values: list[Any] = [UNDECIDED] * compiled.size
-        self.steps: list[StepState | None] = [None] * len(compiled.steps)
         self.remaining = compiled.in_degree.copy()
         self.open = len(compiled.steps)
         self.active = 0
@@ -101,6 +101,18 @@ class Frame:
                 ready.append((self, step))
         for index, selection in enumerate(compiled.selections):
             self._consider(index, selection)
+
+    def inside(self, steps: Mapping[str, StepState]) -> Iterator[StepState]:
+        """Its steps that have a state, in the order they were added.
+
+        Args:
+            steps: The run's, by path. The frame does not hold them: they hold it, and a circle would keep each
+                finished run until the garbage collector comes.
+        """
+        for step in self.compiled.steps:
+            found = steps.get(self.prefix + step.name)
+            if found is not None:
+                yield found
 
     def settle(self, step: CompiledStep, content: Data | Mark) -> None:
         """A step ended with this value or mark: hand it on, and see who can start now."""

@@ -88,24 +88,24 @@ def is_unknown(step: StepState, *, policy: str) -> bool:
 def reset_of(state: RunState) -> tuple[str, ...]:
     """Paths of the steps that run again, and of the containers that end again."""
     found: list[str] = []
-    _in_frame(state.frame, found)
+    _in_frame(state.frame, state, found)
     return tuple(found)
 
 
-def _in_frame(frame: Frame, found: list[str]) -> None:
-    for step in frame.steps:
-        if step is None or step.status in ("pending", "succeeded"):
+def _in_frame(frame: Frame, run: RunState, found: list[str]) -> None:
+    for step in frame.inside(run.steps):
+        if step.status in ("pending", "succeeded"):
             continue
         if step.status == "skipped":
-            if frame.values[step.step.slot] is LOST and not _is_used(step):
+            if frame.values[step.step.slot] is LOST and not _is_used(step, run):
                 found.append(step.path)
-        elif step.status == "failed" and step.on_error != "fail" and _is_used(step):
+        elif step.status == "failed" and step.on_error != "fail" and _is_used(step, run):
             pass  # a recorded result rests on what became of it
         elif step.status != "cancelled" or step.reason != "not needed":
-            _in_step(step, found)
+            _in_step(step, run, found)
 
 
-def _in_step(step: StepState, found: list[str]) -> None:
+def _in_step(step: StepState, run: RunState, found: list[str]) -> None:
     if not _is_container(step):
         found.append(step.path)
         return
@@ -113,22 +113,20 @@ def _in_step(step: StepState, found: list[str]) -> None:
         found.append(step.path)
     for item in step.map.items if step.map is not None else ():
         if item is not None and item.status not in ("pending", "succeeded", "skipped"):
-            _in_step(item, found)
+            _in_step(item, run, found)
     if step.child is not None:
-        _in_frame(step.child, found)
+        _in_frame(step.child, run, found)
 
 
 def _is_container(step: StepState) -> bool:
     return step.map is not None or step.child is not None
 
 
-def _is_used(step: StepState) -> bool:
+def _is_used(step: StepState, run: RunState) -> bool:
     """Whether a step that reads it has succeeded, or was opened and keeps what is inside it."""
     return any(
-        other is not None
-        and (other.status == "succeeded" or _is_container(other))
-        and _reads(other.step.definition, step.step.name)
-        for other in step.frame.steps
+        (other.status == "succeeded" or _is_container(other)) and _reads(other.step.definition, step.step.name)
+        for other in step.frame.inside(run.steps)
     )
 
 

@@ -93,7 +93,7 @@ class RunState:
         self.tally = Tally()
         self.priced_cost = Decimal(0)
         self.unpriced_calls = 0
-        self.warnings: list[Warned] = []
+        self.warnings: list[Warned] | None = None  # most runs have none
         self.error: Failure | None = None
         self.cancel_requested = False
         self.ledger: Ledger | None = None
@@ -123,11 +123,11 @@ class RunState:
 
     def begin(self, frame: Frame, index: int) -> StepState:
         """The state of a step of a frame, made when it is first needed."""
-        found = frame.steps[index]
+        step = frame.compiled.steps[index]
+        path = frame.prefix + step.name
+        found = self.steps.get(path)
         if found is None:
-            step = frame.compiled.steps[index]
-            found = frame.steps[index] = StepState(frame.prefix + step.name, step, frame)
-            self.steps[found.path] = found
+            found = self.steps[path] = StepState(path, step, frame)
         return found
 
     def begin_item(self, owner: StepState, index: int) -> StepState:
@@ -235,7 +235,7 @@ class RunState:
         self.failed += 1
         policy = state.on_error
         is_map = state.step.definition.map is not None and state.owner is None
-        shut(state)
+        shut(state, self.steps)
         if isinstance(policy, Default) and not is_map:  # the policy of a map is for its items
             state.value = to_data(policy.value)
             self._end(state, event, "failed", state.value)
@@ -248,7 +248,7 @@ class RunState:
     def _step_cancelled(self, event: StepCancelled) -> None:
         state = self.at(event.step)
         state.reason = event.reason or "cancelled"
-        shut(state)
+        shut(state, self.steps)
         self._end(state, event, "cancelled", SKIPPED)
 
     def _end(self, state: StepState, event: Event, status: Any, content: Data | Mark) -> None:
@@ -281,6 +281,8 @@ class RunState:
 
     @_on(Warned)
     def _record_warning(self, event: Warned) -> None:
+        if self.warnings is None:
+            self.warnings = []
         self.warnings.append(event)
 
     @_on(RunCancelRequested)

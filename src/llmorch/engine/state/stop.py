@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .frame import END, Ready
 from .step import StepState
@@ -35,15 +35,18 @@ def wind_down(state: StepState, ready: Ready) -> None:
             ready.append((state.child, END))
 
 
-def shut(state: StepState) -> None:
-    """Nothing new starts inside this container, at any depth."""
+def shut(state: StepState, steps: Mapping[str, StepState]) -> None:
+    """Nothing new starts inside this container, at any depth.
+
+    Args:
+        steps: The run's, by path.
+    """
     if state.map is not None:
         state.map.closed = True
         for item in state.map.items:
             if item is not None:
-                shut(item)
+                shut(item, steps)
     if state.child is not None:
         state.child.closed = True
-        for inner in state.child.steps:
-            if inner is not None:
-                shut(inner)
+        for inner in state.child.inside(steps):
+            shut(inner, steps)

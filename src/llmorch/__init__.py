@@ -28,6 +28,10 @@ if TYPE_CHECKING:
         CodeMissing,
         ContentRefused,
         ContextTooLong,
+        DocumentConflict,
+        DocumentInUse,
+        DocumentInvalid,
+        DocumentNotFound,
         EmptyResponse,
         IdempotencyConflict,
         InputInvalid,
@@ -84,6 +88,7 @@ if TYPE_CHECKING:
         Warned,
     )
     from .handle import RunHandle
+    from .library import Collection
     from .models.action import Action
     from .models.block import Block
     from .models.message import File, Image, Message, Part, Text
@@ -117,10 +122,15 @@ __all__ = [
     "CheckFinished",
     "ClaimLost",
     "CodeMissing",
+    "Collection",
     "ContentRefused",
     "ContextTooLong",
     "Default",
     "Diff",
+    "DocumentConflict",
+    "DocumentInUse",
+    "DocumentInvalid",
+    "DocumentNotFound",
     "EmptyResponse",
     "Event",
     "File",
@@ -220,10 +230,15 @@ __getattr__, __dir__ = _attach(
         "CheckFinished": "llmorch.events",
         "ClaimLost": "llmorch.errors",
         "CodeMissing": "llmorch.errors",
+        "Collection": "llmorch.library",
         "ContentRefused": "llmorch.errors",
         "ContextTooLong": "llmorch.errors",
         "Default": "llmorch.models.policy",
         "Diff": "llmorch.diff",
+        "DocumentConflict": "llmorch.errors",
+        "DocumentInUse": "llmorch.errors",
+        "DocumentInvalid": "llmorch.errors",
+        "DocumentNotFound": "llmorch.errors",
         "EmptyResponse": "llmorch.errors",
         "Event": "llmorch.events",
         "File": "llmorch.models.message",

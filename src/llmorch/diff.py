@@ -161,14 +161,13 @@ def _glance(action: FunctionAction) -> tuple[object, ...]:
 
 def _price(made: Adoption, planned: Iterable[PlannedStep] | None) -> tuple[Range[int], Range[Decimal] | None]:
     """Calls and US dollars of what runs: the plan's, less the share of each step that is kept."""
-    kept = Counter(_row_of(path) for path in made.kept)
     due = Counter(_row_of(path) for path in made.asked)
+    done = Counter(_row_of(path) for path, step in made.state.steps.items() if step.finished_us is not None)
     calls, cost = NOTHING, None if planned is None else NO_COST
     for row in planned or ():
         if row.kind != "payload":
             continue
-        all_of_it = kept[row.path] + due[row.path]
-        share = Fraction(due[row.path], all_of_it) if kept[row.path] else Fraction(1)
+        share = Fraction(due[row.path], done[row.path] + due[row.path]) if done[row.path] else Fraction(1)
         calls += Range(
             math.floor(row.calls.low * share), round(row.calls.likely * share), math.ceil(row.calls.high * share)
         )

@@ -21,6 +21,9 @@ LLMOrchError
 ├── MissingExtra               an optional dependency is not installed
 ├── MissingCredential          a provider's key is not set
 ├── WrongLoop                  an object bound to one event loop was used on another
+├── DocumentNotFound           no document of a library, or no version of it, fits
+├── DocumentInUse              a document to be deleted that others were made of; .users
+├── DocumentInvalid            a document, or a text of documents, that cannot be read; .faults
 ├── ProviderError
 │   ├── AuthenticationFailed   401, 403: the key is wrong or may not do this
 │   ├── RateLimited            429; .retry_after in seconds
@@ -35,7 +38,8 @@ LLMOrchError
 │   ├── StoreFull
 │   ├── StoreCorrupt
 │   ├── ClaimLost              another process owns this run now
-│   └── IdempotencyConflict    the key was used before with something else
+│   ├── IdempotencyConflict    the key was used before with something else
+│   └── DocumentConflict       a document has that name, or a newer version
 ├── AlreadyAnswered
 ├── NoSuchQuestion
 └── AnswerInvalid
@@ -48,6 +52,7 @@ Every error can be made from its message alone, because a stored error is rebuil
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "AlreadyAnswered",
@@ -60,6 +65,10 @@ __all__ = [
     "CodeMissing",
     "ContentRefused",
     "ContextTooLong",
+    "DocumentConflict",
+    "DocumentInUse",
+    "DocumentInvalid",
+    "DocumentNotFound",
     "EmptyResponse",
     "IdempotencyConflict",
     "InputInvalid",
@@ -347,3 +356,39 @@ class NoSuchQuestion(LLMOrchError):
 
 class AnswerInvalid(LLMOrchError):
     """The answer does not fit the question's type; the question stays open."""
+
+
+class DocumentConflict(StoreError):
+    """Another document has that name, or somebody else put a version meanwhile; nothing was written.
+
+    Attributes:
+        version: The version that is there now; None when none is.
+    """
+
+    def __init__(self, message: str = "", *, version: int | None = None) -> None:
+        super().__init__(message)
+        self.version = version
+
+
+class DocumentNotFound(LLMOrchError):
+    """No document of that kind and name, or no version of it, is there."""
+
+    def __init__(self, message: str = "", *, kind: str = "", name: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.name = kind, name
+
+
+class DocumentInUse(LLMOrchError):
+    """A document that others (`users`) were made of was to be deleted; nothing was written."""
+
+    def __init__(self, message: str = "", *, users: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.users = tuple(users)  # Documents, which stand on a higher floor
+
+
+class DocumentInvalid(LLMOrchError):
+    """A document, or a text of documents, that cannot be read (every fault in `faults`); nothing was written."""
+
+    def __init__(self, message: str = "", *, faults: Iterable[str] = ()) -> None:
+        self.faults: tuple[str, ...] = tuple(faults) or ((message,) if message else ())
+        super().__init__(message or "\n  - ".join(["The documents cannot be read:", *self.faults]))

@@ -30,9 +30,10 @@ class RunHandle(Generic[T]):
         ...     return (await handle.result()).output
     """
 
-    def __init__(self, run_id: str, queries: Queries) -> None:
+    def __init__(self, run_id: str, queries: Queries, *, live: LiveRun | None = None) -> None:
         self._id = run_id
         self._queries = queries
+        self._live = live
 
     @property
     def id(self) -> str:
@@ -53,6 +54,10 @@ class RunHandle(Generic[T]):
             ClaimLost: It was carried out here, and another process has taken it.
             StoreError: The run could not be recorded.
         """
+        if self._live is not None:
+            await self._live.wait()
+            if isinstance(self._live.failure, Exception):
+                raise self._live.failure
         return await self._queries.result(self._id)
 
     async def peek(self) -> Run[T]:

@@ -196,7 +196,7 @@ class Orchestrator(RunKeeper):
         if isinstance(live, str):
             return await self._again(live)
         self._carry_on(live)
-        return RunHandle(live.state.run_id, self._queries)
+        return RunHandle(live.state.run_id, self._queries, live=live)
 
     def stream(
         self,

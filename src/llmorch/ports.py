@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from .documents import Document, Library, Use
 from .events import Event
 from .models.message import Message, ToolCall
 from .models.secret import Secret
@@ -21,8 +22,10 @@ __all__ = [
     "Capabilities",
     "Claim",
     "CredentialSource",
+    "Document",
     "Hook",
     "InboxItem",
+    "Library",
     "Message",
     "OnDelta",
     "Proceed",
@@ -31,6 +34,7 @@ __all__ = [
     "ProviderResponse",
     "ProviderStatus",
     "ResponseCache",
+    "Revised",
     "RunRow",
     "RunStore",
     "Secret",
@@ -38,6 +42,7 @@ __all__ = [
     "ToolCall",
     "ToolSpec",
     "Usage",
+    "Use",
 ]
 
 OnDelta = Callable[[str], None]
@@ -313,4 +318,12 @@ class RunStore(Protocol):
 
     async def aclose(self) -> None:
         """Let go of everything."""
+        ...
+
+
+class Revised(Protocol):
+    """What a store that several processes use may have besides, so that they notice each other at little cost."""
+
+    async def revision(self) -> int:
+        """A number that differs from the last one when anything was committed since, by whatever process."""
         ...

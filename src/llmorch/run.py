@@ -294,4 +294,4 @@ class _Paths:
 
 def state_of(run: Run[Any]) -> RunState:
     """What a run reads from."""
-    return run._state  # of this file's own class
+    return run._state  # pyright: ignore[reportPrivateUsage]  # of this file's own class

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import _wake
 from .diff import Diff, diff_of
-from .errors import LLMOrchError
+from .errors import ClaimLost, LLMOrchError
 from .fork import adoption_of, forked
 from .handle import RunHandle
 from .launch import Launcher
@@ -51,7 +51,7 @@ class RunKeeper(RunReader):
     async def _carry_out(self, live: LiveRun) -> None:
         with suppress(Exception):  # kept in `failure` for whoever asks for the result
             await live.drive()
-        if live.failure is None:
+        if live.failure is None or isinstance(live.failure, ClaimLost):  # another carries it out now
             self._queries.live.pop(live.state.run_id, None)
 
     async def _claim(self, run_id: str) -> None:
@@ -84,7 +84,7 @@ class RunKeeper(RunReader):
         live = await self._recovery.resume(run_id, budget)
         if live is not None:
             self._carry_on(live)
-        return RunHandle(run_id, self._queries)
+        return RunHandle(run_id, self._queries, live=live)
 
     async def fork(
         self,
@@ -113,7 +113,7 @@ class RunKeeper(RunReader):
             run_id, launcher=self._launcher, queries=self._queries, workflow=workflow, replace=replace, budget=budget
         )
         self._carry_on(live)
-        return RunHandle(live.state.run_id, self._queries)
+        return RunHandle(live.state.run_id, self._queries, live=live)
 
     def plan(
         self, action: Action[Any] | Callable[..., Any], values: Mapping[str, Any] | None = None, /, **inputs: Any
@@ -159,7 +159,7 @@ class RunKeeper(RunReader):
         live = await self._recovery.takeover(run_id)
         if live is not None:
             self._carry_on(live)
-        return RunHandle(run_id, self._queries)
+        return RunHandle(run_id, self._queries, live=live)
 
     async def recover(self) -> list[RunHandle[Any]]:
         """Go on with every run that lost its process and whose code is registered here.
@@ -170,7 +170,7 @@ class RunKeeper(RunReader):
 
         def begin(live: LiveRun) -> None:
             self._carry_on(live)
-            begun.append(RunHandle(live.state.run_id, self._queries))
+            begun.append(RunHandle(live.state.run_id, self._queries, live=live))
 
         await self._recovery.recover(begin)
         return begun

@@ -29,7 +29,7 @@ class Stream(Generic[T]):
     __aiter__ = __iter__
 
     async def __aenter__(self) -> EventStream[T]:
-        events: EventStream[T] = await EventStream.of(await self.begin())
+        events: EventStream[T] = await EventStream[T].of(await self.begin())
         self._events = events
         return events
 

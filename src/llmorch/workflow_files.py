@@ -25,6 +25,7 @@ __all__ = [
     "MAX_STEPS",
     "AnyPath",
     "Code",
+    "by_address",
     "draft_of",
     "from_dict",
     "from_yaml",
@@ -125,7 +126,7 @@ def from_dict(document: Mapping[str, Data], *, code: Code | None = None) -> Draf
     from .definition.document import from_document
 
     try:
-        definition = from_document(document, code=_by_address(code))
+        definition = from_document(document, code=by_address(code))
     except WorkflowInvalid as error:
         faults = [_with_step(fault, document) for fault in error.faults]
         raise WorkflowInvalid(f"the document is no workflow:{_listed(faults)}", faults=faults) from error
@@ -229,7 +230,7 @@ def _steps_in(document: Data) -> Iterator[Data]:
             yield from _steps_in(step.get("workflow"))
 
 
-def _by_address(code: Code | None) -> Mapping[str, object]:
+def by_address(code: Code | None) -> Mapping[str, object]:
     """What was handed in, by `module:qualname`."""
     from .definition.document_type import address_of
 

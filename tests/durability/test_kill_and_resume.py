@@ -30,7 +30,7 @@ async def test_a_killed_run_goes_on_in_another_process(tmp_path: Path) -> None:
     child, run_id = started(tmp_path)
     flow = workflow(tmp_path, hang=False)
     try:
-        async with Orchestrator(f"sqlite:///{tmp_path}/runs.db", workflows=[flow]) as orchestrator:
+        async with Orchestrator(f"sqlite:///{tmp_path}/runs.db", workflows=[flow], recover=False) as orchestrator:
             with pytest.raises(ClaimLost):
                 await orchestrator.resume(run_id)
             child.kill()

@@ -103,3 +103,11 @@ def test_three_vendors_answer_one_workflow_with_tools_types_a_budget_and_limits(
     assert re.search(r"^summary +gemini:gemini-2\.5-flash +1 calls", printed, re.MULTILINE)
     assert "claims: Claim(text='text', weight='light') ..." in printed
     assert "again: 4 calls, the other answers came from the cache" in printed
+
+
+def test_the_library_keeps_versions_and_refuses_to_delete_what_is_used(tmp_path: Path) -> None:
+    printed = output_of("library.py", tmp_path)
+    assert "draft 1 is made of voice 2\n" in printed
+    assert "+text: Write plainly, for sailors.\n" in printed
+    assert "refused: Block 'tone-of-voice' in folder 'House style' is used by payload 'draft'" in printed
+    assert "copied: 3 added, 0 changed, 0 the same\nonce more: 0 added, 0 changed, 3 the same\n" in printed

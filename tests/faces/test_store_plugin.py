@@ -25,7 +25,7 @@ assert "llmorch_store_template" not in sys.modules
 make = entry.load()
 wf = llmorch.Workflow.of(llmorch.Payload("draft", "x"), llmorch.Payload("final", "Better: {{ draft }}"), name="w")
 with llmorch.Orchestrator(
-    make("runs.jsonl"), providers=[ScriptedProvider({"draft": "A", "final": "B"})], model="scripted:m"
+    "lines:///runs.jsonl", providers=[ScriptedProvider({"draft": "A", "final": "B"})], model="scripted:m"
 ) as orchestrator:
     first = orchestrator.run_sync(wf)
 print(first.status, first.output)

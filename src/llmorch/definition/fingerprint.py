@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from .._json import canonical, sha256
@@ -209,7 +209,8 @@ def _source(thing: Any) -> str:  # Any: a function or a class
 
 def _read_source(thing: Any) -> str:  # Any: as above
     try:
-        return textwrap.dedent(inspect.getsource(thing))
+        text = textwrap.dedent(inspect.getsource(thing))
+        return f"{text}{_column(thing)}" if text.count("lambda") > 1 else text
     except (OSError, TypeError):
         code = getattr(inspect.unwrap(thing), "__code__", None)
     if code is None:
@@ -218,8 +219,17 @@ def _read_source(thing: Any) -> str:  # Any: as above
     return f"{code.co_code.hex()} {code.co_names} [{', '.join(constants)}]"
 
 
+def _column(thing: Any) -> str:  # Any: as above
+    """Where in its lines a lambda stands, as several may share them; nothing for what has a name."""
+    code = getattr(inspect.unwrap(thing), "__code__", None)
+    if code is None or code.co_name != "<lambda>":
+        return ""
+    columns = [column for _, _, column, end in code.co_positions() if column is not None and column != end]
+    return f" @{min(columns, default=0)}"
+
+
 def _constant(constant: object) -> str:
     """The same text in every process; the order of a set is not."""
     if isinstance(constant, frozenset):
-        return f"{{{', '.join(sorted(map(_constant, constant)))}}}"
+        return f"{{{', '.join(sorted(map(_constant, cast('frozenset[object]', constant))))}}}"
     return repr(constant)

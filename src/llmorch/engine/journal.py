@@ -178,6 +178,17 @@ class Journal:
             text = "the store is full: nothing new is sent until there is space; what is in flight is kept"
             self.append(Warned(None, "store-full", text))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the store has no room, or only what it keeps for answers that were paid for."""
+        return getattr(self._store, "trouble", None) == "store-full"
+
+    async def space(self) -> None:
+        """Return when the store has room again."""
+        self.warn_full()
+        while self.is_full:
+            await _clock.sleep(_LONGEST_PAUSE_S)
+
     def _taken(self) -> _Unit:
         """Everything that waits, as one unit."""
         events, self._buffer = self._buffer, []

@@ -67,6 +67,8 @@ class Sender:
             LLMOrchError: What the provider raised.
         """
         self.record()
+        if not self.journal.is_instant and self.journal.is_full:
+            await self.conductor.aside(self.journal.space)  # what is not recorded is not paid for
         model, provider = self._model, self._provider
         reserved: Reservation | None = None
         ledger = self.journal.state.ledger

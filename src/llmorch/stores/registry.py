@@ -54,11 +54,16 @@ def opened(url: str, *, durability: Durability = "power") -> RunStore:
     made: Any = _find(scheme)  # Any: whatever the package registered
     if made is None:
         near = difflib.get_close_matches(scheme, schemes(), 1, 0.7)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = f"did you mean {near[0]!r}? Give" if near else "give"
         raise ValueError(
-            f"no store is known for {_shown(url)!r}; {hint}Give 'memory', 'sqlite:///runs.db', "
+            f"no store is known for {_shown(url)!r}; {hint} 'memory', 'sqlite:///runs.db', "
             f"'postgresql://user@host/database' or a RunStore (a package registers one with the entry point group "
             f"{GROUP!r})"
+        )
+    if not hasattr(made, "from_url"):
+        raise ValueError(
+            f"the store registered for {scheme!r} cannot be opened by URL: {made!r} has no "
+            "from_url(url, *, durability); make it in code and pass it as store="
         )
     store: RunStore = made.from_url(url, durability=durability)
     return store

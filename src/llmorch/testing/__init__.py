@@ -1,4 +1,4 @@
-"""What tests need: scripted answers, a virtual clock, and the conformance suites of providers and stores."""
+"""What tests need: scripted answers, a virtual clock, and the conformance suites of providers, stores and libraries."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from .conformance import Conformance as Conformance
     from .conformance import ConformanceFailed as ConformanceFailed
     from .conformance import check_provider as check_provider
+    from .library_conformance import LibraryConformance as LibraryConformance
+    from .library_conformance import check_library as check_library
     from .scripted import Reply as Reply
     from .scripted import ScriptedProvider as ScriptedProvider
     from .scripted import ScriptError as ScriptError
@@ -25,10 +27,12 @@ __all__ = [
     "ClockStuck",
     "Conformance",
     "ConformanceFailed",
+    "LibraryConformance",
     "Reply",
     "ScriptError",
     "ScriptedProvider",
     "StoreConformance",
+    "check_library",
     "check_provider",
     "check_run_store",
     "run_virtual",
@@ -42,6 +46,8 @@ __getattr__, __dir__ = attach(
         "Conformance": "llmorch.testing.conformance",
         "ConformanceFailed": "llmorch.testing.conformance",
         "check_provider": "llmorch.testing.conformance",
+        "LibraryConformance": "llmorch.testing.library_conformance",
+        "check_library": "llmorch.testing.library_conformance",
         "StoreConformance": "llmorch.testing.store_conformance",
         "check_run_store": "llmorch.testing.store_conformance",
         "ClockStuck": "llmorch.testing.virtual",

@@ -103,7 +103,9 @@ async def _inbox(case: StoreCase) -> None:
     if reply.inbox is not True:
         broken(f"append() answered inbox={reply.inbox!r} while three items were left")
     await _holds(case, claim, items[2:], "a unit consumed the first two of five")
-    await refused(case.store.post(claim.run_id, again), "an answer to a step that took one up", kinds=(AlreadyAnswered,))
+    await refused(
+        case.store.post(claim.run_id, again), "an answer to a step that took one up", kinds=(AlreadyAnswered,)
+    )
     claim.last_seq = 2
     reply = await case.store.append(replace(claim), notes(claim, 1), consumed=items[2:])
     if reply.inbox is not False:

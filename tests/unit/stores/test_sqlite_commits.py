@@ -302,5 +302,5 @@ async def test_the_writer_is_set_up_as_promised(
     assert found == settings
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     tables = connection.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")
-    assert {name for name, strict in tables if strict} == {"meta", "definitions", "runs", "events", "inbox"}
+    assert {name for name, strict in tables if not strict} == {"sqlite_schema"}
     await store.aclose()

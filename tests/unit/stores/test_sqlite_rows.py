@@ -15,6 +15,7 @@ from llmorch import (
     CallStarted,
     ClaimLost,
     IdempotencyConflict,
+    RunCancelRequested,
     RunStarted,
     StepSucceeded,
     Warned,
@@ -51,6 +52,42 @@ def test_an_event_comes_back_as_it_was(event: Event) -> None:
     assert b"1_700" not in columns[5]
     assert type(event).__name__.encode() not in columns[5]
     columns[5].decode("ascii")
+
+
+def test_the_columns_of_an_event_are_those_that_are_in_older_files() -> None:
+    unit: list[Event] = [
+        CallStarted(
+            "draft", 2, "openai", "gpt", Decimal("0.000000001"), run_id="r1", seq=3, at_us=1_700_000_000_123_456
+        ),
+        StepSucceeded("draft", {"b": ['é "x"\n', 1.5, None], "a": {}}, run_id="r1", seq=4, at_us=1),
+        RunCancelRequested(run_id="r1", seq=5, at_us=2),
+    ]
+    assert unit_of(unit) == [
+        (
+            3, "CallStarted", "draft", 2, 1_700_000_000_123_456,
+            b'{"step":"draft","call":2,"provider":"openai","model":"gpt","estimate":"1E-9","instructed":false,'
+            b'"reserved_tokens":null,"tools_in_words":false}',
+            bytes.fromhex("b7380268be498bf277dcfabc838e67eb"),
+        ),
+        (
+            4, "StepSucceeded", "draft", 0, 1,
+            rb'{"step":"draft","value":{"b":["\u00e9 \"x\"\n",1.5,null],"a":{}},"cached":false,"copied_from":null}',
+            bytes.fromhex("188c96939cfd761bc507ba97dacdfca9"),
+        ),
+        (5, "RunCancelRequested", "", 0, 2, b"{}", bytes.fromhex("e238858d57da2d1e33918b1320ced24e")),
+    ]  # fmt: skip
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 300])
+async def test_a_unit_of_any_length_is_written_whole_and_in_order(tmp_path: Path, count: int) -> None:
+    store = SqliteStore(tmp_path / "runs.db")
+    claim = await made(store)
+    unit = [note("r1", seq) for seq in range(2, count + 2)]
+    reply = await store.append(claim, unit)
+    assert reply.last_seq == count + 1
+    assert (await store.events("r1", after=1))[:count] == unit
+    await store.aclose()
 
 
 @pytest.mark.anyio

@@ -19,7 +19,7 @@ import anyio.to_thread
 from ..._clock import from_us, now_us
 from ...errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
 from .copies import copied, folder_synced, placed, snapshot, unplaced
-from .faults import Trouble, error_of, trouble_of
+from .faults import AFTER_DAMAGE, Trouble, error_of, trouble_of
 from .hold import is_open_here
 from .locks import CheckpointLock, sqlite_locked
 from .owners import Owners
@@ -75,7 +75,10 @@ def back_up(
         raise StoreError(f"There is no folder {target.parent} for the backup; make it first")
     with _said_of(path, target), closing(snapshot(path)) as source:
         version_of(source, path)
-        part = copied(source, target.parent, on_step=on_step)
+        try:
+            part = copied(source, target.parent, on_step=on_step)
+        except StoreCorrupt as error:
+            raise StoreCorrupt(f"The store {path} is damaged ({error}); no backup was made. {AFTER_DAMAGE}") from error
         try:
             placed(part, target, overwrite=overwrite)
         finally:

@@ -54,7 +54,7 @@ def copied(source: sqlite3.Connection, folder: Path, *, on_step: Callable[[], ob
         on_step: Called between two steps; what it raises ends the copying.
 
     Raises:
-        StoreCorrupt: What was copied is damaged; the copy is gone again.
+        StoreCorrupt: What was copied is damaged, as the text says; the copy is gone again.
     """
 
     def stepped(status: int, remaining: int, total: int) -> None:
@@ -73,7 +73,7 @@ def copied(source: sqlite3.Connection, folder: Path, *, on_step: Callable[[], ob
         with closing(sqlite3.connect(f"{part.as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
             (answer,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         if answer != "ok":
-            raise StoreCorrupt(f"a copy of the database is damaged: {answer}")
+            raise StoreCorrupt("; ".join(line for line in answer.splitlines() if not line.startswith("***")))
     except BaseException:
         unplaced(part)
         raise

@@ -18,7 +18,7 @@ import anyio.to_thread
 from ...errors import StoreError
 from .backup import Restored, back_up, restore
 from .copies import snapshot
-from .faults import Trouble, error_of, trouble_of
+from .faults import Refused, Trouble, error_of, trouble_of
 from .lane import Job, Work
 from .owners import Owners
 from .place import Place
@@ -239,11 +239,12 @@ class Database:
     def _schema(self) -> Migration:
         path = self._place.database
         try:
+            self._place.check()
             if not path.exists():
                 return Migration(0, len(MIGRATIONS))
             with closing(snapshot(path)) as connection:
                 present = version_of(connection, path)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, Refused) as error:
             raise error_of(trouble_of(error), error, path=path) from error
         backup = backup_of(path, present) if 0 < present < len(MIGRATIONS) else None
         return Migration(present, len(MIGRATIONS), backup)

@@ -12,16 +12,22 @@ from pathlib import Path
 
 from ...errors import StoreBusy, StoreCorrupt, StoreError, StoreFull
 
-__all__ = ["Gone", "Locked", "Refused", "Trouble", "error_of", "trouble_of"]
+__all__ = ["AFTER_DAMAGE", "NO_ROOM", "Gone", "Locked", "Refused", "Trouble", "error_of", "trouble_of"]
 
 _SHMSIZE = 4874  # SQLITE_IOERR_SHMSIZE: no room for the index of the write-ahead log
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset(
     {
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP,
         errno.ENAMETOOLONG,
     }
 )  # fmt: skip
+
+AFTER_DAMAGE = (
+    "Copy the file and its -wal beside it first, then restore a backup, or save what can be read with "
+    "`sqlite3 FILE .recover`"
+)
+"""What to do with a damaged file."""
 
 
 class Trouble(Enum):
@@ -71,7 +77,7 @@ def trouble_of(error: Exception) -> Trouble:
     if isinstance(error, Gone | Refused):
         return Trouble.GONE if isinstance(error, Gone) else Trouble.REFUSED
     if isinstance(error, OSError):
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             return Trouble.FULL
         return Trouble.REFUSED if error.errno in _REFUSED else Trouble.BROKEN
     code = getattr(error, "sqlite_errorcode", None)
@@ -101,15 +107,14 @@ def error_of(trouble: Trouble, cause: Exception, *, path: Path, waited_s: float 
             )
         case Trouble.CORRUPT:
             error = StoreCorrupt(
-                f"The store {path} is damaged or no SQLite file ({why}); nothing was changed. Copy the file and its "
-                "-wal beside it first, then restore a backup, or save what can be read with `sqlite3 FILE .recover`"
+                f"The store {path} is damaged or no SQLite file ({why}); nothing was changed. {AFTER_DAMAGE}"
             )
         case Trouble.REFUSED if isinstance(cause, Refused):
             error = StoreError(why)
         case Trouble.REFUSED:
             error = StoreError(
-                f"The store {path} cannot be opened or written ({why}); the file and its folder must exist, belong to "
-                "this user and be writable, as SQLite keeps its write-ahead log beside the file"
+                f"The store {path} cannot be opened or written ({why}); the file, its folder and the store's files "
+                "beside it (-wal, -shm, .ckpt, .owners) must belong to this user and be writable"
             )
         case Trouble.GONE:
             error = StoreError(
@@ -119,7 +124,7 @@ def error_of(trouble: Trouble, cause: Exception, *, path: Path, waited_s: float 
             )
         case Trouble.BROKEN:
             error = StoreError(f"The disk failed under the store {path} ({why}); look at the system's log")
-        case Trouble.UNIT if not isinstance(cause, sqlite3.Error):
+        case Trouble.UNIT if name is None:
             return cause
         case Trouble.UNIT:
             error = StoreError(

@@ -123,7 +123,12 @@ class _Waker(Waker):
                 by_loop.setdefault(waker._post, []).append(waker)
         for those in by_loop.values():
             with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-                those[0]._post(partial(_set_all, those))
+                those[0]._post(partial(_Waker._set_all, those))
+
+    @staticmethod
+    def _set_all(wakers: Iterable[_Waker]) -> None:
+        for waker in wakers:
+            waker._set()
 
 
 class Lane:
@@ -217,11 +222,6 @@ class Lane:
         except queue.Empty:
             pass
         return True
-
-
-def _set_all(wakers: list[_Waker]) -> None:
-    for waker in wakers:
-        waker._set()
 
 
 _living: WeakSet[Lane] = WeakSet()

@@ -112,6 +112,17 @@ class Owners:
             for held in _held.values():
                 held.runs.pop(run_id, None)
 
+    def mend(self) -> None:
+        """Make lock files anew that somebody removed: without its file an owner is taken for dead."""
+        with _guard, suppress(OSError, StoreError):
+            for path in self._mine:
+                held = _held.get(path)
+                if held is not None and not _is_at(held.descriptor, path):
+                    self._folder.mkdir(mode=0o700, exist_ok=True)
+                    fresh = _locked(path, unquote(path.stem))
+                    close_lock(held.descriptor)
+                    held.descriptor = fresh
+
     def sweep(self) -> None:
         """Remove the lock files that killed processes left behind, as far as this user may."""
         with suppress(OSError):

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...errors import StoreError
-from .faults import Refused
+from .faults import NO_ROOM, Refused
 
 __all__ = ["Place", "path_of", "refuse_network"]
 
 _OLDEST = (3, 38)
 _BALLAST = 1 << 20
+_PROBE = 1 << 14
 _NETWORK = frozenset(
     {
         "9p", "afs", "afpfs", "beegfs", "ceph", "cifs", "davfs", "fuse.davfs", "fuse.glusterfs", "fuse.rclone",
@@ -122,6 +123,22 @@ class Place:
             return self.wal.stat().st_size
         except FileNotFoundError:
             return 0
+
+    def lack_of_room(self) -> OSError | None:
+        """Why nothing more can be written here, if that is for want of room; SQLite tells only some such failures."""
+        probe = self.database.with_name(f"{self.database.name}.probe")
+        try:
+            descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.pwrite(descriptor, bytes(_PROBE), self.wal_bytes())  # where a limit on files would stop the log
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            return error if error.errno in NO_ROOM else None
+        finally:
+            with suppress(OSError):
+                probe.unlink()
+        return None
 
     def load_ballast(self) -> None:
         """Set room aside, if there is plenty."""

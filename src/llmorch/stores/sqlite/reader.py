@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
-from .faults import Trouble, error_of, trouble_of
+from .faults import Locked, Trouble, error_of, trouble_of
 from .hold import Hold
 from .lane import Job, Lane
 from .place import Place
@@ -63,9 +63,10 @@ class Reader:
         except Exception as error:  # whatever went wrong, somebody waits to be told
             trouble = trouble_of(error)
             is_over = job.due is not None and monotonic() >= job.due
-            if trouble in (Trouble.BUSY, Trouble.GONE) and not is_over and not self.lane.is_stopping.is_set():
+            if trouble is Trouble.BUSY and not is_over and not self.lane.is_stopping.is_set():
                 return False
-            self._close()
+            if trouble is not Trouble.GONE:  # else what it sees is all there is of what was committed
+                self._close()
             job.fail(error_of(trouble, error, path=self._place.database, waited_s=job.patience_s or 0.0))
         return True
 
@@ -82,19 +83,22 @@ class Reader:
                 self._close()
 
     def _opened(self) -> sqlite3.Connection:
-        if self._hold is not None and not (self._hold.is_good and self._hold.log() == "same"):
-            self._close()  # what is there now is what the next one reads
-        if self._connection is None:
-            self._place.check()
-            self._hold = Hold(self._place)  # first: the file may be replaced while it is opened
-            try:
-                self._connection = self._open_somehow()
-                self._opened_times += 1
-                self._hold.check()
-                self._hold.log()
-            except BaseException:
-                self._close()
-                raise
+        if self._connection is not None and self._hold is not None:
+            self._hold.check()
+            if self._hold.log() == "same":
+                return self._connection
+            self._close()
+        self._place.check()
+        self._hold = Hold(self._place)  # first: the file may be replaced while it is opened
+        try:
+            self._connection = self._open_somehow()
+            self._opened_times += 1
+            if not self._hold.is_good:
+                raise Locked("the file was replaced while it was opened")
+            self._hold.log()
+        except BaseException:
+            self._close()
+            raise
         return self._connection
 
     def _open_somehow(self) -> sqlite3.Connection:

@@ -25,7 +25,6 @@ RUN_COLUMNS = (
     "coalesce(d.sha, ''), r.inputs_sha, r.tags, r.totals, r.lease_until, r.wake_at, r.recoveries"
 )
 
-
 _ROWS = 8  # of one INSERT
 _INSERTS = [
     "INSERT INTO events(run, seq, kind, step, call, at, data, sum) VALUES "
@@ -61,14 +60,14 @@ def _sum(run_id: str, seq: int, kind: str, step: str, call: int, at: int, data: 
     return hashlib.sha256(head.encode() + data).digest()[:16]
 
 
-def insert_events(connection: sqlite3.Connection, n: int, unit: Sequence[EventColumns]) -> None:
-    """Put the events of a run, several with each statement.
+def insert_events(connection: sqlite3.Connection, unit: Sequence[EventColumns], *, run: int) -> None:
+    """Put events of the run with that number, several with each statement.
 
     `executemany` lets go of Python's lock for each row, and has to wait for it while an event loop is at work.
     """
     for at in range(0, len(unit), _ROWS):
         part = unit[at : at + _ROWS]
-        connection.execute(_INSERTS[len(part)], [value for columns in part for value in (n, *columns)])
+        connection.execute(_INSERTS[len(part)], [value for columns in part for value in (run, *columns)])
 
 
 def event_of(run_id: str, columns: EventColumns) -> Event:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...errors import StoreCorrupt, StoreError
 from .copies import copied, placed, snapshot
+from .faults import AFTER_DAMAGE
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "backup_of", "is_behind", "migrate", "version_of"]
 
@@ -200,6 +201,12 @@ def backup_of(path: Path, version: int) -> Path:
 def _backed_up(path: Path, version: int) -> Path:
     """A copy beside the file, as it was before; made while the caller's transaction keeps all others from writing."""
     backup = backup_of(path, version)
-    with closing(snapshot(path)) as source:
-        placed(copied(source, path.parent), backup, overwrite=False)
+    try:
+        with closing(snapshot(path)) as source:
+            placed(copied(source, path.parent), backup, overwrite=False)
+    except StoreCorrupt as error:
+        raise StoreCorrupt(
+            f"The store {path} has schema {version}, and is damaged ({error}), so it was not brought up to date. "
+            f"{AFTER_DAMAGE}"
+        ) from error
     return backup

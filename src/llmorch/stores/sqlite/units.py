@@ -79,7 +79,7 @@ class Units:
                 row.finished_at, totals,
             )  # fmt: skip
             (n,) = connection.execute(_INSERT_RUN, values).fetchone()
-            insert_events(connection, n, unit)
+            insert_events(connection, unit, run=n)
             if row.owner is not None:
                 self._owners.keep(row.owner, row.id, epoch=row.epoch)
             return replace(row, last_seq=last_seq)
@@ -146,7 +146,7 @@ class Units:
             if found is None:
                 return self._refuse(connection, claim, events, unit)
             n, is_waiting = found
-            insert_events(connection, n, unit)
+            insert_events(connection, unit, run=n)
             if consumed:
                 connection.executemany(_TAKE, [(n, item.kind, item.step, item.call) for item in consumed])
                 (is_waiting,) = connection.execute(_IS_WAITING, (n,)).fetchone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -9,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..._json import loads, sha256
+from ...documents import label
 from ...errors import StoreCorrupt, StoreError
 from ...events import Event, RunFinished, RunResumed, RunStarted
 from ...ports import RunRow
 from .copies import snapshot
-from .faults import error_of, trouble_of
+from .faults import Refused, error_of, trouble_of
+from .library_rows import sum_of
+from .place import Place
 from .queries import FROM_RUNS
 from .rows import event_of, item_of, row_of
 from .schema import version_of
@@ -23,8 +26,13 @@ __all__ = ["StoreReport", "examined", "examined_file"]
 
 _FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
 _MOST_FAULTS = 20
+_WITH_DOCUMENTS = 2  # the schema from which on there are any
 _LOG = "SELECT seq, kind, step, call, at, data, sum FROM events WHERE run = ? ORDER BY seq"
 _INBOX = "SELECT kind, step, call, data, at, by FROM inbox WHERE run = ? AND taken = 0 ORDER BY n"
+_DOCUMENTS = (
+    "SELECT d.kind, d.name, d.folder, v.version, v.data, v.sum FROM documents d "
+    "JOIN document_versions v ON v.document = d.n ORDER BY d.n, v.version"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ class StoreReport:
         file_faults: What SQLite says about the file: damaged pages, rows of tables that belong to no row.
         run_faults: Run id -> what is wrong with that run; a run without faults is not in it.
         definition_faults: Sha of a stored definition -> what is wrong with it.
+        document_faults: What is wrong with documents of the library.
         unused: Shas of definitions that no run is made of; harmless.
 
     Example:
@@ -53,12 +62,13 @@ class StoreReport:
     file_faults: tuple[str, ...] = ()
     run_faults: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     definition_faults: Mapping[str, str] = field(default_factory=dict[str, str])
+    document_faults: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
         """Whether nothing is damaged."""
-        return not (self.file_faults or self.run_faults or self.definition_faults)
+        return not (self.file_faults or self.run_faults or self.definition_faults or self.document_faults)
 
     def __str__(self) -> str:
         head = f"{self.path}: schema {self.schema}, {self.runs} runs, {self.events} events"
@@ -68,6 +78,7 @@ class StoreReport:
         lines += [f"  file: {fault}" for fault in self.file_faults]
         lines += [f"  run {run_id}: {fault}" for run_id, faults in self.run_faults.items() for fault in faults]
         lines += [f"  definition {sha}: {fault}" for sha, fault in self.definition_faults.items()]
+        lines += [f"  {fault}" for fault in self.document_faults]
         return "\n".join([*lines, self._advice()])
 
     def _advice(self) -> str:
@@ -89,11 +100,12 @@ def examined_file(path: Path) -> StoreReport:
         StoreError: There is no store of this llmorch or an older one, or it cannot be opened.
     """
     try:
+        Place(path).check()
         if not path.exists():
             raise StoreError(f"There is no store {path}")
         with closing(snapshot(path)) as connection:
             return examined(connection, path)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, Refused) as error:
         raise error_of(trouble_of(error), error, path=path) from error
 
 
@@ -110,6 +122,8 @@ def examined(connection: sqlite3.Connection, path: Path) -> StoreReport:
     look.at_file()
     look.at_runs()
     look.at_definitions()
+    if schema >= _WITH_DOCUMENTS:
+        look.at_documents()
     return StoreReport(
         path,
         schema,
@@ -118,6 +132,7 @@ def examined(connection: sqlite3.Connection, path: Path) -> StoreReport:
         tuple(look.file_faults),
         {run_id: tuple(faults) for run_id, faults in look.run_faults.items()},
         look.definition_faults,
+        tuple(look.document_faults),
         tuple(look.unused),
     )
 
@@ -129,6 +144,7 @@ class _Look:
         self.file_faults: list[str] = []
         self.run_faults: dict[str, list[str]] = {}
         self.definition_faults: dict[str, str] = {}
+        self.document_faults: list[str] = []
         self.unused: list[str] = []
         self._connection = connection
 
@@ -136,7 +152,7 @@ class _Look:
         """Pages, indexes, and rows that belong to others."""
         for (answer,) in self._rows(f"PRAGMA integrity_check({_MOST_FAULTS})"):
             if answer != "ok":
-                self.file_faults += answer.splitlines()
+                self.file_faults += [line for line in answer.splitlines() if not line.startswith("***")]
         lost: dict[tuple[str, str], int] = {}
         for table, _, parent, _ in self._rows("PRAGMA foreign_key_check"):
             lost[table, parent] = lost.get((table, parent), 0) + 1
@@ -164,13 +180,16 @@ class _Look:
                 self.unused.append(sha)
             if body is None:
                 continue
-            try:
-                found = sha256(loads(body))
-            except (ValueError, RecursionError) as error:
-                self.definition_faults[sha] = f"cannot be read: {error}"
-                continue
+            found = hashlib.sha256(body).hexdigest()
             if found != sha:
                 self.definition_faults[sha] = f"is not what was written: its sha is {found}"
+
+    def at_documents(self) -> None:
+        """Every version of every document of the library."""
+        for kind, name, folder, version, data, kept_sum in self._rows(_DOCUMENTS):
+            if sum_of(data, kind=kind, version=version) != kept_sum:
+                what = f"{label(kind, name, folder=folder)}, version {version}"
+                self.document_faults.append(f"{what} is not what was written: its checksum differs")
 
     def _faults_of(self, n: int, run_id: str) -> Iterator[str]:
         row = row_of(self._connection.execute(f"{FROM_RUNS} WHERE r.n = ?", (n,)).fetchone())

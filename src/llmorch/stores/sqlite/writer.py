@@ -26,7 +26,7 @@ _TOO_LONG_BYTES = 64 << 20
 _PAGE_OVERHEAD = 4096  # a commit writes at least one page of the log
 _LONGEST_PAUSE_S = {Trouble.BUSY: 0.25, Trouble.FULL: 2.0}
 _DRAIN_S = 5.0
-_BALLAST_EVERY_S = 30.0
+_HOUSE_EVERY_S = 10.0
 _LOOK_EVERY_S = 0.05  # at the names of the files: asking costs as much as a small commit
 
 
@@ -55,7 +55,7 @@ class Writer:
         self._owed = 0  # bytes written to the log since the last checkpoint
         self._is_alone = False  # the last commit kept the lock, for a checkpoint
         self._tries = 0
-        self._ballast_at = 0.0
+        self._house_at = 0.0
         self._looked_at = 0.0
         self._stopped_at: float | None = None
         self.lane = Lane(f"llmorch-write-{place.database.name}", self._attempt, at_end=self._close)
@@ -148,6 +148,9 @@ class Writer:
             return _refused(jobs, lambda: error_of(trouble, error, path=self._place.database))
         if trouble in (Trouble.REFUSED, Trouble.BROKEN):
             self._drop()  # what it holds in memory is not to be trusted after a failed write
+            lack = self._place.lack_of_room()
+            if lack is not None:
+                trouble, error = Trouble.FULL, lack
         self.trouble = trouble
         waiting = self._still_waiting(trouble, error, jobs)
         if waiting and not (trouble is Trouble.FULL and self._place.drop_ballast()):
@@ -261,9 +264,10 @@ class Writer:
             finally:
                 self._gate.release()
         now = monotonic()
-        if now >= self._ballast_at:
-            self._ballast_at = now + _BALLAST_EVERY_S
+        if now >= self._house_at:
+            self._house_at = now + _HOUSE_EVERY_S
             self._place.load_ballast()
+            self._owners.mend()
 
     def _checkpoint(self) -> None:
         kind = "TRUNCATE" if self._place.wal_bytes() > _TOO_LONG_BYTES else "PASSIVE"

@@ -35,6 +35,21 @@ class LinesStore:
         self.path = Path(path)
         self._file = LinesFile(self.path)
 
+    @classmethod
+    def from_url(cls, url: str, *, durability: str = "power") -> LinesStore:
+        """The store that `Orchestrator(store="lines:///runs.jsonl")` opens.
+
+        Args:
+            durability: Every commit is synced to the disk, whatever this says.
+
+        Raises:
+            ValueError: The URL names no file.
+        """
+        scheme, slashes, path = url.partition(":///")
+        if scheme != "lines" or not slashes or not path:
+            raise ValueError(f"{url!r} names no file of lines; write lines:///runs.jsonl")
+        return cls(path)
+
     async def _do(self, ask: Callable[[Book], T]) -> T:
         """Ask in a thread. A cancellation waits until the thread is done, so nothing is ever half decided."""
 

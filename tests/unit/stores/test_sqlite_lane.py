@@ -1,0 +1,92 @@
+"""How the threads of the SQLite store answer the tasks that wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, TypeVarTuple
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from llmorch.errors import StoreError
+from llmorch.stores.sqlite.lane import Job
+
+Ts = TypeVarTuple("Ts")
+
+
+def job() -> Job[object]:
+    return Job(lambda _: None, patience_s=None)
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts how often another thread wakes it."""
+
+    wakes = 0
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.wakes += 1
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+
+def test_a_loop_is_woken_once_for_all_of_its_jobs_that_are_answered_together() -> None:
+    async def main() -> list[object]:
+        jobs = [job() for _ in range(50)]
+        waiting = [asyncio.create_task(one.outcome()) for one in jobs]
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=Job.answer, args=([(one, at, None) for at, one in enumerate(jobs)],))
+        thread.start()
+        answers: list[object] = list(await asyncio.gather(*waiting))
+        thread.join()
+        return answers
+
+    loop = CountingLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(main()) == list(range(50))
+        assert loop.wakes == 1
+
+
+@pytest.mark.anyio
+async def test_each_job_gets_its_own_answer_or_refusal() -> None:
+    good, bad = job(), job()
+    outcomes: list[Any] = [(good, "done", None), (bad, None, StoreError("no"))]
+    await anyio.to_thread.run_sync(Job.answer, outcomes)
+    assert await good.outcome() == "done"
+    with pytest.raises(StoreError, match="no"):
+        await bad.outcome()
+
+
+@pytest.mark.anyio
+async def test_the_first_answer_of_a_job_counts() -> None:
+    one = job()
+    Job.answer([(one, "first", None)])
+    one.fail(StoreError("later"))
+    one.finish("last")
+    Job.answer([(one, None, StoreError("later"))])
+    assert await one.outcome() == "first"
+
+
+def test_a_loop_that_has_ended_does_not_keep_others_from_their_answers() -> None:
+    ended: list[Job[object]] = []
+
+    async def leave() -> None:
+        ended.append(job())
+
+    async def main() -> object:
+        mine = job()
+        thread = threading.Thread(target=Job.answer, args=([(ended[-1], 1, None), (mine, 2, None)],))
+        thread.start()
+        with anyio.fail_after(10):
+            answer = await mine.outcome()
+        thread.join()
+        return answer
+
+    anyio.run(leave)
+    assert anyio.run(main) == 2
+    anyio.run(leave, backend="trio")
+    assert anyio.run(main, backend="trio") == 2

@@ -78,6 +78,9 @@ async def _dead_owner(case: StoreCase) -> None:
     again = await case.opened()
     if (await again.load(left.run_id)).lease_until is not None:
         skipped("its owners hold leases, which last a while after they died")
+    for row in (await again.load(left.run_id), *[row for row in await again.list_runs() if row.id == left.run_id]):
+        if row.owner is not None:
+            broken(f"load() and list_runs() name the owner {row.owner!r}, who is gone; nobody carries the run out")
     found = [row.id for row in await again.recoverable(now=now_us())]
     if found != [left.run_id, released.run_id]:
         broken(f"recoverable() lists {len(found)} runs; both the one whose owner is gone and the one given up wait")
@@ -94,6 +97,22 @@ async def _dead_owner(case: StoreCase) -> None:
         count = (await again.load(left.run_id)).recoveries
         if count != wanted:
             broken(f"recoveries are {count}, not {wanted}, after a {type(event).__name__}")
+
+
+async def _revision(case: StoreCase) -> None:
+    asked = getattr(case.store, "revision", None)
+    if asked is None:
+        skipped("it has no revision(), which is only needed where several processes use it")
+    claim = await case.run()
+    before = await asked()
+    await case.store.append(replace(claim), notes(claim, 1))
+    after = await asked()
+    if before == after:
+        broken(f"revision() gives {after!r} before and after a commit")
+    if case.again is not None:
+        await (await case.opened()).post(claim.run_id, InboxItem("answer", "ask", 0, "yes", 5))
+        if await asked() == after:
+            broken(f"revision() gives {after!r} before and after a commit over another handle")
 
 
 async def _two_handles(case: StoreCase) -> None:
@@ -141,6 +160,12 @@ RULES = (
         "A run whose owner is gone can be claimed, which counts as a recovery until a step is recorded.",
         "Tell a dead owner from a living one by a lock or a lease; aclose() lets go of it.",
         _dead_owner,
+    ),
+    Rule(
+        "revision",
+        "revision(), where there is one, differs after every commit, whoever made it.",
+        "Ask the database, not the memory of one handle.",
+        _revision,
     ),
     Rule(
         "two-handles",

@@ -128,7 +128,11 @@ class LinesStore:
         )
 
     async def load(self, run_id: str) -> RunRow:
-        return await self._do(lambda book: _run(book, run_id).row)
+        return await self._do(lambda book: self._seen(_run(book, run_id).row))
+
+    def _seen(self, row: RunRow) -> RunRow:
+        """The row as others see it: an owner that died carries nothing out."""
+        return row if row.owner is None or self._file.lives(row.owner) else replace(row, owner=None)
 
     async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
         return await self._do(lambda book: _run(book, run_id).events[after : after + limit])
@@ -152,7 +156,7 @@ class LinesStore:
                 and (before is None or row.id < before)
             )
 
-        rows = await self._do(lambda book: [run.row for run in book.runs.values() if fits(run.row)])
+        rows = await self._do(lambda book: [self._seen(run.row) for run in book.runs.values() if fits(run.row)])
         return sorted(rows, key=lambda row: row.id, reverse=True)[:limit]
 
     async def delete_run(self, run_id: str) -> None:

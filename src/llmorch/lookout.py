@@ -53,29 +53,42 @@ class Lookout:
         self._live = live
         self._recover = recover
         self._pulse = Pulse(store)
-        self._is_running = False
+        self._task: _wake.BackgroundTask | None = None
+        self._over: anyio.Event | None = None
         self._seen: dict[str, int] = {}
         self._is_behind = False
         self.stays = False
 
     def start(self) -> None:
         """Look out from now on: as long as runs are carried out here, or for good when it `stays`."""
-        if not self._is_running and not getattr(self._store, "is_instant", False):
-            self._is_running = True
-            _wake.spawn(self._look)
+        if self._task is None and not getattr(self._store, "is_instant", False):
+            self._task = _wake.spawn(self._look)
 
-    def stop(self) -> None:
-        """Look no more."""
-        self._is_running = self.stays = False
+    async def stop(self) -> None:
+        """Look no more; returns when nothing of it is left."""
+        self.stays = False
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        if self._over is not None:  # it has begun; one that has not never will
+            with anyio.move_on_after(_RECOVER_S):
+                await self._over.wait()
 
     async def _look(self) -> None:
+        self._over = over = anyio.Event()
+        try:
+            await self._keep_looking()
+        finally:
+            self._task = self._over = None
+            over.set()
+
+    async def _keep_looking(self) -> None:
         revision: int | None = None
         due = anyio.current_time() + _RECOVER_S
         pause_s, told = _LONGEST_LOOK_S, ""
-        while self._is_running:
+        while True:
             await _clock.sleep(pause_s)
             if not self._live and not self.stays:
-                self._is_running = False
                 return
             try:
                 self._warn_of_trouble()
@@ -88,8 +101,6 @@ class Lookout:
                     await self._recover()
                 pause_s, told = _LONGEST_LOOK_S, ""
             except Exception as error:  # a store may raise anything; a later look may do better
-                if not self._is_running:
-                    return
                 pause_s = _RECOVER_S
                 if str(error) != told:
                     told = str(error)

@@ -244,7 +244,7 @@ class Orchestrator(RunKeeper):
     async def aclose(self) -> None:
         """Start no further step, give what is in flight 10 s, then close providers; such runs are `interrupted`."""
         self._launcher.closing = self._queries.closing = True
-        self._lookout.stop()
+        await self._lookout.stop()
         live = list(self._queries.live.values())
         for run in live:
             run.executor.leave()

@@ -92,7 +92,9 @@ class Launcher:
         """
         workflow = cast("Workflow[Any]", action) if isinstance(action, Workflow) else one_step(action, given)
         definition, faults = workflow.draft()
-        passed: WeakSet[Launcher] = definition.memo.setdefault("passed", WeakSet())
+        passed: WeakSet[Launcher] | None = definition.memo.get("passed")
+        if passed is None:
+            passed = definition.memo["passed"] = WeakSet()
         if not faults and self in passed:
             return definition
         checked = check(definition, self.catalog)
@@ -134,7 +136,8 @@ class Launcher:
         self.bind()
         limit_s, tags = options.checked_timeout(), options.checked_tags()
         budget = checked_budget(options.budget) or self.budget
-        definition = self.checked(action, {*(values or ()), *inputs} if not isinstance(values, str) else ())
+        given = () if isinstance(action, Workflow) or isinstance(values, str) else {*(values or ()), *inputs}
+        definition = self.checked(action, given)
         if budget is not None:
             self.refuse_unpriced(definition, budget)
         prepared = prepare_inputs(definition, values, keywords=inputs, options=options.used())

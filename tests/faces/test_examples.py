@@ -111,3 +111,12 @@ def test_the_library_keeps_versions_and_refuses_to_delete_what_is_used(tmp_path:
     assert "+text: Write plainly, for sailors.\n" in printed
     assert "refused: Block 'tone-of-voice' in folder 'House style' is used by payload 'draft'" in printed
     assert "copied: 3 added, 0 changed, 0 the same\nonce more: 0 added, 0 changed, 3 the same\n" in printed
+
+
+def test_a_killed_run_is_finished_by_another_process_and_only_the_call_in_flight_is_repeated(tmp_path: Path) -> None:
+    printed = output_of("durable.py", tmp_path)
+    assert printed.startswith("in the first process: in flight\nkilled: -9\nsucceeded | A KEEPER LIT THE LAMP")
+    assert "to run again: post\n" in printed
+    assert "summary   started 1x, 1 calls, 0 of them without an answer\n" in printed
+    assert "headline  started 1x, 0 calls, 0 of them without an answer\n" in printed
+    assert "post      started 2x, 2 calls, 1 of them without an answer\n" in printed

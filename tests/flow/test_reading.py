@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from llmorch import CodeMissing, Orchestrator, Payload, Workflow, tool
+from llmorch import CallStarted, CodeMissing, Orchestrator, Payload, Price, Workflow, tool
 from llmorch.testing import ScriptedProvider
 
 pytestmark = pytest.mark.anyio
@@ -76,3 +77,15 @@ async def test_what_needs_code_says_all_that_is_missing(tmp_path: Path) -> None:
     for name in ("Numbers", "Facts", "look", "doubled"):
         assert name in str(caught.value)
     assert "Orchestrator(workflows=[...])" in str(caught.value)
+
+
+async def test_a_call_whose_end_is_unknown_shows_what_it_may_have_cost(tmp_path: Path) -> None:
+    provider = ScriptedProvider({"facts": ['{"title": "T"}']})
+    prices = {"scripted:m": Price(input=2, output=8)}
+    async with Orchestrator(
+        f"sqlite:///{tmp_path}/runs.db", providers=[provider], model="scripted:m", prices=prices
+    ) as orch:
+        handle = await orch.start(workflow(), given={"numbers": [3]})
+        (started,) = [event async for event in handle.events() if isinstance(event, CallStarted)]
+    assert started.estimate is not None
+    assert Decimal("0.06") < started.estimate < Decimal("0.07"), "the answer's bound of 8 192 tokens, and the prompt"

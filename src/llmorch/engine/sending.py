@@ -17,7 +17,7 @@ from ..models.payload import Payload
 from ..models.usage import Usage
 from ..models.values import Data, to_data
 from ..planner.catalog import ResolvedModel
-from ..policies.budget import Ledger, Reservation, reservation
+from ..policies.budget import Ledger, Reservation, estimate, reservation
 from ..policies.tokens import prompt_tokens
 from ..ports import OnDelta, Provider, ProviderRequest, ProviderResponse
 from .journal import Journal
@@ -85,6 +85,8 @@ class Sender:
         )
         if reserved is not None:
             started.estimate, started.reserved_tokens = reserved.usd, reserved.tokens
+        elif not journal.is_instant:  # should its end never be known, the log says what it may have cost
+            started.estimate = estimate(request, price=model.price, most=model.capabilities.max_output_tokens)
         in_words = bool(payload.tools) and not model.capabilities.tools
         if in_words:
             started.tools_in_words = True

@@ -16,7 +16,7 @@ from ..pricing import Price, cost
 from ..requests import ProviderRequest
 from .tokens import prompt_tokens
 
-__all__ = ["Ledger", "Reservation", "reservation"]
+__all__ = ["Ledger", "Reservation", "estimate", "reservation"]
 
 _USUAL_BOUND = 8_192
 """Tokens an answer is bounded to when neither the payload nor the model's own limit says less."""
@@ -165,6 +165,20 @@ def _usd(price: Price, prompt: int, answer: int) -> Decimal:
     amount = cost(price, input_tokens=prompt, output_tokens=answer, cache_write_tokens=prompt if dear else 0)
     assert amount is not None  # the price is known
     return amount
+
+
+def estimate(request: ProviderRequest, *, price: Price | None, most: int | None) -> Decimal | None:
+    """US dollars that the request costs at most, as far as is known; None when the model's price is not.
+
+    Args:
+        most: Tokens the model's answers have at most, where known.
+    """
+    if price is None:
+        return None
+    bound = request.settings.max_tokens
+    if bound is None:
+        bound = min(most or _USUAL_BOUND, _USUAL_BOUND)
+    return _usd(price, prompt_tokens(request), bound)
 
 
 def reservation(

@@ -114,20 +114,6 @@ class Recovery:
         claim = await self._store.claim(run_id, self._launcher.owner, takeover=True)
         return await self._taken_up(definition, claim, in_flight_of)
 
-    async def pick_up(self, run_id: str) -> LiveRun | None:
-        """A run without a living owner, claimed; None when there is nothing to carry on.
-
-        Raises:
-            RunNotFound: There is no such run.
-            CodeMissing: Its code is not registered here.
-            ClaimLost: A living owner has it, such as one that was quicker.
-        """
-        self._launcher.bind()
-        row = await self._store.load(run_id)
-        if row.status in (*_DONE, "failed", "cancelled") or self._is_carried_out(run_id):
-            return None
-        return await self._recovered(row)
-
     async def recover(self, begin: Callable[[LiveRun], None]) -> None:
         """Claim every run without a living owner that can be carried on here.
 

@@ -232,7 +232,8 @@ def _tool_summary(record: ToolRecord) -> ToolSummary:
 
 
 def _response(state: StepState, action: PayloadAction, result: StepResult) -> Response[Any]:
-    last = state.calls[-1] if state.calls else None  # None: a hook or cache answered, and nothing was sent
+    answered = (call for call in reversed(state.calls) if call.answer is not None)
+    last = next(answered, None)  # None: a hook or cache answered, and nothing was sent
     text = last.answer.text if last is not None and last.answer is not None else None
     if text is None:
         text = state.value if isinstance(state.value, str) else dumps(state.value)

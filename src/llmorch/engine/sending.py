@@ -76,20 +76,9 @@ class Sender:
             request, reserved = await self._reserved(ledger, request, model)
         journal, path, payload = self.journal, self.state.path, self._payload
         number = len(self.state.calls) + 1
-        started = CallStarted(
-            path,
-            number,
-            model.provider,
-            model.model,
-            instructed=payload.output is not str and request.output_schema is None,
-        )
-        if reserved is not None:
-            started.estimate, started.reserved_tokens = reserved.usd, reserved.tokens
-        elif not journal.is_instant:  # should its end never be known, the log says what it may have cost
-            started.estimate = estimate(request, price=model.price, most=model.capabilities.max_output_tokens)
         in_words = bool(payload.tools) and not model.capabilities.tools
-        if in_words:
-            started.tools_in_words = True
+        started = self._start(request, number, reserved)
+        started.tools_in_words = in_words
         await journal.durable(journal.append(started))
         on_delta: OnDelta | None = None
         if journal.delta_watchers and model.capabilities.streaming:
@@ -112,6 +101,22 @@ class Sender:
             response = replace(response, tool_calls=_distinct(response, number))
         self._succeeded(response, request, model)
         return response
+
+    def _start(self, request: ProviderRequest, number: int, reserved: Reservation | None) -> CallStarted:
+        """The event that says that the request is about to be sent."""
+        model = self._model
+        started = CallStarted(
+            self.state.path,
+            number,
+            model.provider,
+            model.model,
+            instructed=self._payload.output is not str and request.output_schema is None,
+        )
+        if reserved is not None:
+            started.estimate, started.reserved_tokens = reserved.usd, reserved.tokens
+        elif not self.journal.is_instant:  # should its end never be known, the log says what it may have cost
+            started.estimate = estimate(request, price=model.price, most=model.capabilities.max_output_tokens)
+        return started
 
     async def _reserved(
         self, ledger: Ledger, request: ProviderRequest, model: ResolvedModel

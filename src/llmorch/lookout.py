@@ -24,6 +24,7 @@ class Pulse:
 
     def __init__(self, store: RunStore) -> None:
         self._revision: Callable[[], Awaitable[int]] | None = getattr(store, "revision", None)
+        self._changed: Callable[..., Awaitable[object]] | None = getattr(store, "changed", None)
 
     async def revision(self) -> int | None:
         """A number that differs as soon as anything was committed; None when the store has none."""
@@ -31,6 +32,9 @@ class Pulse:
 
     async def change(self, since: int | None) -> None:
         """Return when the store has changed since that revision, or after half a second."""
+        if since is not None and self._changed is not None:  # it is told of changes
+            await self._changed(since, timeout_s=_LONGEST_LOOK_S)
+            return
         end = anyio.current_time() + _LONGEST_LOOK_S
         while True:
             await _clock.sleep(_LOOK_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -89,7 +90,7 @@ class Orchestrator(RunKeeper):
         if concurrency < 1:
             raise ValueError(f"Orchestrator(concurrency={concurrency}) runs nothing; give 1 or more")
         self.catalog = ModelCatalog(providers, model=model, prices=prices, credentials=credentials)
-        queries = Queries(registry.opened(store, durability=durability) if isinstance(store, str) else store)
+        queries = Queries(registry.given(store, durability=durability))
         launcher = Launcher(
             self.catalog,
             queries,
@@ -268,7 +269,7 @@ class Orchestrator(RunKeeper):
             self._lookout.stays = self._recovery.is_watching = True
             self._lookout.start()
         except BaseException:
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), suppress(Exception):  # the first error says what is wrong
                 await self.aclose()
             raise
         return self

@@ -327,3 +327,10 @@ class Revised(Protocol):
     async def revision(self) -> int:
         """A number that differs from the last one when anything was committed since, by whatever process."""
         ...
+
+    async def changed(self, since: int, *, timeout_s: float) -> None:
+        """Return as soon as it was heard that the revision is another, or after so many seconds; a hint.
+
+        Only for a store that is told of commits; for others `revision()` is asked every 50 ms.
+        """
+        ...

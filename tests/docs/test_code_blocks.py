@@ -18,7 +18,7 @@ PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.
 DOCTEST = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
 # Faces over optional packages: their files cannot be imported without them.
-NEEDS_EXTRA = ("cli/", "server/", "mcp/", "distributed/")
+NEEDS_EXTRA = ("cli/", "server/", "mcp/", "distributed/", "stores/sqlalchemy/")
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ import difflib
 import importlib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ..ports import RunStore
 
-__all__ = ["GROUP", "Durability", "opened", "schemes"]
+__all__ = ["GROUP", "Durability", "given", "opened", "schemes"]
 
 GROUP = "llmorch.stores"
 """The entry point group; each entry is named after a URL's scheme and names a class with `from_url(url, *,
@@ -67,6 +67,22 @@ def opened(url: str, *, durability: Durability = "power") -> RunStore:
         )
     store: RunStore = made.from_url(url, durability=durability)
     return store
+
+
+def given(store: object, *, durability: Durability = "power") -> RunStore:
+    """The store that `Orchestrator(store=...)` means.
+
+    Raises:
+        TypeError: It is neither a URL nor a store.
+        ValueError: It is a URL that names none.
+    """
+    if isinstance(store, str):
+        return opened(store, durability=durability)
+    if isinstance(store, type):
+        raise TypeError(f"store= takes an instance: write {store.__name__}(...)")
+    if not all(hasattr(store, name) for name in ("create", "append", "load", "events", "claim")):
+        raise TypeError(f"store= takes a URL such as 'sqlite:///runs.db', or a RunStore, not {store!r}")
+    return cast("RunStore", store)
 
 
 def _find(scheme: str) -> Any:  # Any: as above

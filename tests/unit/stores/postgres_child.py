@@ -64,6 +64,11 @@ async def own(url: str, schema: str, run_id: str) -> None:
     await store.aclose()
 
 
+async def leave(url: str, schema: str, run_id: str) -> None:
+    """Own a run for half a minute, and end without closing the store."""
+    await create(SqlAlchemyStore(url, schema=schema), run_id)
+
+
 async def stop_inside(url: str, schema: str, run_id: str) -> None:
     """Own a run, and be stopped in the middle of the transaction that writes its second event."""
     store = store_at(url, schema)
@@ -202,7 +207,7 @@ def storm(url: str, schema: str, seed: str, kills: str) -> None:
 
 
 VERBS: dict[str, Callable[..., Awaitable[None]]] = {
-    "open": open_first, "own": own, "stop": stop_inside, "race": race,
+    "leave": leave, "open": open_first, "own": own, "stop": stop_inside, "race": race,
 }  # fmt: skip
 
 if __name__ == "__main__":

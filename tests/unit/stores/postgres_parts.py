@@ -10,15 +10,18 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
-import psycopg
 
 from llmorch import RunStarted, Warned
 from llmorch.ports import Claim, RunRow
 from llmorch.stores.sqlalchemy import SqlAlchemyStore
 from tests.contract.postgres_server import PASSWORD, PostgresServer
+
+if TYPE_CHECKING:
+    import psycopg
 
 CHILD = Path(__file__).with_name("postgres_child.py")
 LIMIT_S = 60
@@ -51,6 +54,8 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 @contextmanager
 def raw(server: PostgresServer, schema: str, *, port: int | None = None) -> Iterator[psycopg.Connection[tuple[object]]]:
     """A connection of somebody else, each statement a transaction of its own."""
+    import psycopg
+
     with psycopg.connect(
         host="127.0.0.1", port=port or server.port, user="tester", password=PASSWORD, dbname="postgres",
         options=f"-csearch_path={schema}", autocommit=True,

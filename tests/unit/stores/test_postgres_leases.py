@@ -181,6 +181,6 @@ async def test_a_claim_whose_caller_was_cancelled_is_left_to_others_at_once(
                 await store.claim(name, "other")
 
 
-async def test_leases_are_renewed_before_they_end() -> None:
+async def test_leases_are_renewed_before_they_end(server: PostgresServer) -> None:
     with pytest.raises(ValueError, match="must be renewed in less time"):
         SqlAlchemyStore("postgresql://localhost/x", lease_s=10, renew_s=10)

@@ -115,6 +115,15 @@ async def test_a_process_that_ends_in_good_order_leaves_its_runs_to_others_at_on
     await second.aclose()
 
 
+@pytest.mark.anyio
+async def test_a_process_that_ends_without_closing_its_store_keeps_no_run(server: PostgresServer, schema: str) -> None:
+    with child("leave", server.url(), schema, "r1") as other:
+        assert other.wait(LIMIT_S) == 0
+    store = SqlAlchemyStore(server.url(), schema=schema)
+    assert (await store.claim("r1", store.owner)).epoch == 2
+    await store.aclose()
+
+
 def test_processes_that_open_a_fresh_database_at_once_all_find_its_tables(server: PostgresServer, schema: str) -> None:
     with ExitStack() as stack:
         children: list[subprocess.Popen[str]] = [

@@ -51,3 +51,12 @@ def test_a_registered_class_without_from_url_is_told_so(monkeypatch: pytest.Monk
     monkeypatch.setattr(registry, "_find", lambda scheme: Unopened)
     with pytest.raises(ValueError, match=r"no from_url\(url, \*, durability\)"):
         registry.opened("odd:///x")
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [(MemoryStore, r"write MemoryStore\(\.\.\.\)"), (Path("runs.db"), "sqlite:///runs.db"), (None, "RunStore")],
+)
+def test_what_is_no_store_is_refused_at_once(store: object, told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        Orchestrator(store)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from llmorch import RunNotFound, StoreCorrupt, StoreError, StoreFull
-from llmorch.ports import InboxItem
+from llmorch.ports import Claim, InboxItem
 from llmorch.stores.sqlite import SqliteStore
 from llmorch.stores.sqlite.place import path_of, refuse_network
 from llmorch.stores.sqlite.schema import MIGRATIONS, migrate, version_of
@@ -193,7 +193,7 @@ async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 READ_ONLY = """
 import anyio, os, sys
 from llmorch import StoreError
-from llmorch.ports import InboxItem
+from llmorch.ports import Claim, InboxItem
 from llmorch.stores.sqlite import SqliteStore
 
 async def main(path):
@@ -231,10 +231,10 @@ def test_a_folder_that_may_only_be_read_is_read_and_says_why_nothing_is_written(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MB."""
+    """A file system of 8 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
@@ -276,7 +276,7 @@ async def test_a_full_disk_lets_units_wait_and_refuses_the_rest(small_disk: Path
         assert len(await store.events("r1")) == reached
         filler.unlink()
     assert (await store.load("r1")).last_seq == 1 + units
-    assert store.trouble is None
+    await until(lambda: store.trouble is None)
     with pytest.raises(RunNotFound):
         await store.load("r2")
     await store.aclose()
@@ -293,6 +293,41 @@ async def test_the_ballast_makes_room_for_what_is_paid_for(small_disk: Path) -> 
         reply = await store.append(claim, [note("r1", 2, "z" * 300_000)])
     assert reply.last_seq == 2
     assert not ballast.exists()
+    await store.aclose()
+
+
+@pytest.mark.anyio
+async def test_what_is_set_aside_is_not_for_new_runs(small_disk: Path) -> None:
+    ballast, filler = small_disk / "runs.db.ballast", small_disk / "filler"
+    ballast.write_bytes(bytes(1 << 20))
+    store = SqliteStore(small_disk / "runs.db")
+    claim = await made(store)
+    fill(filler)
+    await store.append(claim, [note("r1", 2, "z" * 300_000)])
+    assert not ballast.exists()
+    assert store.trouble == "store-full"
+    for number in range(3):
+        with pytest.raises(StoreFull, match="no room left for the store"):
+            await made(store, f"new{number}")
+    await store.append(Claim("r1", 1, 2), [note("r1", 3, "z" * 300_000)])
+    filler.unlink()
+    await until(lambda: store.trouble is None)
+    assert ballast.stat().st_size == 1 << 20
+    await made(store, "r2")
+    await store.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_full_disk_is_over_when_there_is_room_though_nobody_writes(small_disk: Path) -> None:
+    store = SqliteStore(small_disk / "runs.db")
+    await made(store)
+    fill(small_disk / "filler")
+    with pytest.raises(StoreFull):
+        await made(store, "r2", tags=("long" * 50_000,))
+    assert store.trouble == "store-full"
+    (small_disk / "filler").unlink()
+    await until(lambda: store.trouble is None)
+    await made(store, "r2")
     await store.aclose()
 
 

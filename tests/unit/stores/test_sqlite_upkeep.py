@@ -115,6 +115,8 @@ async def test_two_processes_that_migrate_at_once_make_one_backup(tmp_path: Path
 async def test_a_store_is_smaller_when_runs_are_gone(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     store = await big(path)
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("PRAGMA auto_vacuum").fetchone() == (2,)  # in small steps
     for number in range(30):
         await store.delete_run(f"r{number:03}")
     done = await store.vacuum()

@@ -62,7 +62,6 @@ class Pulse:
 
     def tell(self) -> None:
         """Something was committed here."""
-        self._revision.hint()
         if not self._has_news:
             self._has_news = True
             self._ring()

@@ -1,22 +1,23 @@
-"""A number that differs when anything was committed since."""
+"""A number that differs when anything was committed since, and what is heard of commits before anybody asks."""
 
 from __future__ import annotations
 
 import threading
 
-from ..._clock import monotonic
+import anyio
+
+from ..._clock import sleep
+from ..._wake import Waker
 from .session import Session
 
 __all__ = ["Revision"]
 
-_TRUSTED_S = 0.5
+_LOOK_S = 0.05
+_LEAST_S = 0.01
 
 
 class Revision:
     """Counts changes of the server's snapshot, which any commit changes.
-
-    The server is asked each time; while somebody listens to notifications and none came, only every half second, so
-    that a lost one costs no more than that.
 
     Source: https://www.postgresql.org/docs/15/functions-info.html#FUNCTIONS-PG-SNAPSHOT (2025-08).
 
@@ -27,30 +28,48 @@ class Revision:
     def __init__(self) -> None:
         self.is_listening = False
         self._guard = threading.Lock()
-        self._is_hinted = True
-        self._asked_at = 0.0
         self._seen = ""
         self._number = 0
-
-    def hint(self) -> None:
-        """Something was committed; called on any thread."""
-        self._is_hinted = True
-
-    def known(self) -> int | None:
-        """The number, when there is no need to ask."""
-        if self._is_hinted or not self.is_listening or monotonic() >= self._asked_at + _TRUSTED_S:
-            return None
-        return self._number
+        self._hints = self._asked = 0  # how many hints came, and how many of them before the last question
+        self._waiting: set[Waker] = set()
 
     def ask(self, session: Session) -> int:
         """The number; the work of a job."""
-        self._is_hinted = False  # first: a hint that comes while the server answers is about something newer
-        asked_at = monotonic()
+        hints = self._hints
         found = session.row("SELECT pg_current_snapshot()::text")
         with self._guard:
+            self._asked = max(self._asked, hints)
             seen = "" if found is None else str(found[0])
             if seen != self._seen:
                 self._seen = seen
                 self._number += 1
-            self._asked_at = asked_at
+                self._wake()
             return self._number
+
+    def hint(self) -> None:
+        """Another process says that it committed something; called on any thread."""
+        with self._guard:
+            self._hints += 1
+            self._wake()
+
+    def _wake(self) -> None:
+        for waker in self._waiting:
+            waker.wake()
+
+    async def changed(self, since: int, *, timeout_s: float) -> None:
+        """Return when the number is no longer that one as far as was heard, or after so many seconds.
+
+        A notification may be lost, so whoever waits asks again afterwards. While none can come in, that is soon.
+        """
+        waker = Waker()
+        with self._guard:
+            is_new = self._number != since or self._hints > self._asked
+            self._waiting.add(waker)
+        try:
+            if not is_new:
+                with anyio.move_on_after(timeout_s if self.is_listening else min(timeout_s, _LOOK_S)):
+                    await waker.wait()
+        finally:
+            with self._guard:
+                self._waiting.discard(waker)
+        await sleep(_LEAST_S)  # a process that commits all the time is not asked about each commit

@@ -206,13 +206,16 @@ class SqlAlchemyStore:
         return await self._read(self._parts.queries.recoverable(limit=limit))
 
     async def revision(self) -> int:
-        """A number that differs from the last one when anything was committed since, by whatever process.
+        """A number that differs from the last one when anything was committed since, by whatever process."""
+        return await self._read(self._parts.revision.ask)
 
-        While nothing is heard of a commit, one that was not told of is seen half a second later.
+    async def changed(self, since: int, *, timeout_s: float) -> None:
+        """Return as soon as it was heard that the revision is no longer that one, or after so many seconds.
+
+        It is a hint: news may be late or lost, so ask for the revision afterwards, whatever this says.
         """
         self._begin()
-        known = self._parts.revision.known()
-        return known if known is not None else await self._read(self._parts.revision.ask)
+        await self._parts.revision.changed(since, timeout_s=timeout_s)
 
     async def aclose(self) -> None:
         """Commit what is queued, end all threads and give up all claims; what it owned is then without an owner."""

@@ -38,7 +38,7 @@ _INSERT_RUN = (
 )
 _EVENT_ROWS = (
     "unnest(%(seqs)s::bigint[], %(kinds)s::text[], %(steps)s::text[], %(calls)s::bigint[], %(ats)s::bigint[], "
-    "%(datas)s::bytea[], %(sums)s::bytea[])"
+    "%(bodies)s::bytea[], %(sums)s::bytea[])"
 )
 _INSERT_EVENTS = (
     f"INSERT INTO events(run, seq, kind, step, call, at, data, sum) SELECT %(n)s::bigint, e.* FROM {_EVENT_ROWS} e"
@@ -283,7 +283,7 @@ def _insert_item(session: Session, n: int, item: InboxItem) -> bool:
 
 def _columns(unit: Sequence[EventColumns]) -> dict[str, object]:
     """The columns of a unit as one list each."""
-    names = ("seqs", "kinds", "steps", "calls", "ats", "datas", "sums")
+    names = ("seqs", "kinds", "steps", "calls", "ats", "bodies", "sums")
     return {name: [columns[at] for columns in unit] for at, name in enumerate(names)}
 
 

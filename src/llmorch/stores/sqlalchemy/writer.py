@@ -56,7 +56,7 @@ class Writer:
         for job in [job for job in jobs if job.is_withdrawn]:
             job.fail(StoreError("the caller was cancelled"))
             jobs.remove(job)
-        self._met, self._open = None, len(jobs)
+        self._begin(len(jobs))
         blocked = [job for job in jobs if id(job) in self._blocked]
         waiting = self._together([job for job in jobs if id(job) not in self._blocked])
         for at, job in enumerate(blocked):
@@ -71,6 +71,9 @@ class Writer:
         else:
             self._tries = 0
         return waiting
+
+    def _begin(self, count: int) -> None:
+        self._met, self._open = None, count
 
     def _together(self, jobs: list[Job[object]]) -> list[Job[object]]:
         """Commit the jobs; gives those to try again."""

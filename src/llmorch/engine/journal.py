@@ -19,7 +19,7 @@ from .._clock import now_us
 from ..errors import ClaimLost, RunNotFound, StoreBusy, StoreCorrupt, StoreError, StoreFull
 from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed, Warned
 from ..ports import AppendReply, Claim, InboxItem, RunStore
-from .state.run import RunState
+from .state.run import FOLDS, RunState
 
 __all__ = ["Journal", "Partial"]
 
@@ -122,7 +122,9 @@ class Journal:
         seq = event.seq = self._seq + 1
         event.at_us = now_us()
         event.run_id = self._claim.run_id
-        self.state.apply(event)  # first: an event that cannot be folded is not counted either
+        fold = FOLDS.get(event.__class__)
+        if fold is not None:
+            fold(self.state, event)  # first: an event that cannot be folded is not counted either
         self._seq = seq
         self._buffer.append(event)
         if status is not None:
@@ -142,7 +144,7 @@ class Journal:
             if self.failure is not None:
                 raise self.failure
             if self.is_instant:
-                self._commit_now()
+                self.commit_now()
             elif self._busy:
                 if self._turn is None:
                     self._turn = anyio.Event()
@@ -249,8 +251,10 @@ class Journal:
             await _clock.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _commit_now(self) -> None:
+    def commit_now(self) -> None:
         """Commit to a store that waits for nothing, so that nothing can cancel it half-way or come between."""
+        if self.failure is not None:
+            raise self.failure
         events, self._buffer = self._buffer, []
         status, self._status = self._status, None
         consumed, self._consumed = self._consumed, None

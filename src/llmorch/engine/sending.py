@@ -79,7 +79,11 @@ class Sender:
         in_words = bool(payload.tools) and not model.capabilities.tools
         started = self._start(request, number, reserved)
         started.tools_in_words = in_words
-        await journal.durable(journal.append(started))
+        seq = journal.append(started)
+        if journal.is_instant:
+            journal.commit_now()
+        else:
+            await journal.durable(seq)
         on_delta: OnDelta | None = None
         if journal.delta_watchers and model.capabilities.streaming:
             on_delta = partial(journal.delta, path, number)  # a closure would cost every call three cells
@@ -256,20 +260,22 @@ def _distinct(response: ProviderResponse, number: int) -> tuple[Any, ...]:  # An
 
 def _is_credible(usage: Usage) -> bool:
     """Whether every count is a whole number that a call could use."""
-    for count in (
+    counts = (
         usage.input_tokens, usage.output_tokens, usage.cached_tokens,
         usage.cache_write_tokens, usage.reasoning_tokens, usage.requests,
-    ):  # fmt: skip
-        if type(count) is not int or not 0 <= count < _MAX_TOKENS:
+    )  # fmt: skip
+    for count in counts:
+        if count.__class__ is not int:
             return False
-    return True
+    a, b, c, d, e, f = counts
+    return 0 <= a | b | c | d | e | f < _MAX_TOKENS  # one bit too high, or a sign, is in the whole if it is in a part
 
 
 def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
     """The vendor's words worth keeping, if they can be recorded."""
     if not raw:
         return raw
-    if raw.__class__ is dict and all(map(_is_plain, raw, raw.values())):
+    if raw.__class__ is dict and _is_plain(raw):
         return dict(raw)  # what our own providers keep; the walk that finds the rest out takes ten times as long
     try:
         return cast("Mapping[str, Data]", to_data(raw))
@@ -277,6 +283,11 @@ def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
         return {}
 
 
-def _is_plain(name: object, value: object) -> bool:
-    """Whether both can be recorded as they are, at a glance."""
-    return type(name) is str and name.isascii() and (value is None or (type(value) is str and value.isascii()))
+def _is_plain(raw: Mapping[Any, Any]) -> bool:  # Any: whatever a provider keeps
+    """Whether all of it can be recorded as it is, at a glance."""
+    for name, value in raw.items():
+        if value is not None and (value.__class__ is not str or not value.isascii()):
+            return False
+        if name.__class__ is not str or not name.isascii():
+            return False
+    return True

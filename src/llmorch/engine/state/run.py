@@ -37,14 +37,12 @@ from .frame import END, Frame, Ready
 from .step import MapState, StepState
 from .stop import shut
 
-__all__ = ["RunState"]
+__all__ = ["FOLDS", "RunState"]
 
 _SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\])?")
 
 
-_FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {
-    **CALL_FOLDS
-}  # Any: the state, and an event of the key's class
+FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {**CALL_FOLDS}  # Any: the state, and an event of the key's class
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -52,7 +50,7 @@ def _on(kind: type[Event]) -> Callable[[F], F]:
     """Register a method as the fold of one class of events."""
 
     def register(fold: F) -> F:
-        _FOLDS[kind] = fold
+        FOLDS[kind] = fold
         return fold
 
     return register
@@ -117,7 +115,7 @@ class RunState:
 
     def apply(self, event: Event) -> None:
         """Take one event in."""
-        fold = _FOLDS.get(type(event))
+        fold = FOLDS.get(type(event))
         if fold is not None:
             fold(self, event)
 

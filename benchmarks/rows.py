@@ -27,6 +27,7 @@ ROWS = {
     "call-anthropic": "calls:calls_of_anthropic",
     "burst-anthropic": "calls:burst_of_anthropic",
     "stream-anthropic": "calls:streaming_of_anthropic",
+    "durable": "durable:durable",
     "memory": "memory:memory",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class Machine:
             (
                 f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
                 f"{platform.python_implementation()} {platform.python_version()}, asyncio's own loop",
-                packages,
+                f"{packages}, SQLite {sqlite3.sqlite_version}",
             )
         )
 

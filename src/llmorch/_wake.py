@@ -38,7 +38,8 @@ def backend() -> Literal["asyncio", "trio"]:
 
 def _in_trio() -> bool:
     trio = sys.modules.get("trio")  # if nobody imported trio, it does not run
-    return trio is not None and trio.lowlevel.in_trio_run()
+    lowlevel = getattr(trio, "lowlevel", None)  # another thread may be importing it just now
+    return lowlevel is not None and bool(lowlevel.in_trio_run())
 
 
 def token() -> Hashable:

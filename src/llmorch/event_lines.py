@@ -121,12 +121,12 @@ def _form(kind: type[Any]) -> _Form:  # Any: as above
 
 
 def _record_of(record: Any) -> str:  # Any: one of several dataclasses
-    form = _form(type(record))
-    return form.gaps % tuple([_WRITERS.get(type(value), _any_of)(value) for value in form.values(record)])
+    form = _form(record.__class__)
+    return form.gaps % tuple([_WRITERS.get(value.__class__, _any_of)(value) for value in form.values(record)])
 
 
 def _json_of(value: Any) -> str:  # Any: a field of an event
-    return _WRITERS.get(type(value), _any_of)(value)
+    return _WRITERS.get(value.__class__, _any_of)(value)
 
 
 def _items_of(items: tuple[Any, ...]) -> str:  # Any: as above
@@ -138,7 +138,7 @@ def _plain(value: Any) -> Any:  # Any: what JSON does not have, as what it has
         case Decimal():
             return str(value)
         case Failure() | Usage() | Answer() | ToolCall():
-            form = _form(type(value))
+            form = _form(value.__class__)
             return dict(zip(form.names, form.values(value), strict=True))
         case Mapping():
             return dict(cast("Mapping[str, Any]", value))

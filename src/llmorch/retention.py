@@ -75,6 +75,7 @@ async def prune(
 
     Raises:
         ValueError: Nothing is given that selects runs, or something that selects none.
+        StoreError: The store failed; some runs may be deleted, and the same call goes on with the rest.
 
     Example:
         >>> from llmorch.stores.memory import MemoryStore
@@ -84,14 +85,11 @@ async def prune(
         0
     """
     wanted = _statuses(status)
-    age_s = seconds(older_than)
-    if age_s is None and status is None and workflow is None and keep_latest is None:
+    if older_than is None and status is None and workflow is None and keep_latest is None:
         raise ValueError("prune() without older_than, status, workflow or keep_latest would delete every ended run")
-    if age_s is not None and not age_s >= 0:
-        raise ValueError(f"prune(older_than={older_than!r}): an age is 0 or more")
     if keep_latest is not None and keep_latest < 0:
         raise ValueError(f"prune(keep_latest={keep_latest}): a number of runs is 0 or more")
-    before = None if age_s is None else now_us() - int(age_s * 1_000_000)
+    before = _before(older_than)
     seen: Counter[str] = Counter()
     found: list[RunRow] = []
     async for row in _ended(store, wanted, workflow=workflow):
@@ -100,13 +98,22 @@ async def prune(
         if not is_latest and (before is None or _end_of(row) < before):
             found.append(row)
     gone = found if dry_run else await _delete(store, found)
-    return Pruned(
-        tuple(row.id for row in gone),
-        dict(Counter(row.status for row in gone)),
-        dict(Counter(row.workflow for row in gone)),
-        seen.total() - len(gone),
-        dry_run,
-    )
+    return _pruned(gone, kept=seen.total() - len(gone), is_dry=dry_run)
+
+
+def _pruned(gone: list[RunRow], *, kept: int, is_dry: bool) -> Pruned:
+    by_status, by_workflow = Counter(row.status for row in gone), Counter(row.workflow for row in gone)
+    return Pruned(tuple(row.id for row in gone), dict(by_status), dict(by_workflow), kept, is_dry)
+
+
+def _before(older_than: timedelta | float | None) -> int | None:
+    """The moment before which a run must have ended, in microseconds UTC."""
+    age_s = seconds(older_than)
+    if age_s is None:
+        return None
+    if not age_s >= 0:
+        raise ValueError(f"prune(older_than={older_than!r}): an age is 0 or more")
+    return now_us() - int(age_s * 1_000_000)
 
 
 def _statuses(status: str | Collection[str] | None) -> tuple[str, ...]:
@@ -140,15 +147,22 @@ async def _delete(store: RunStore, rows: list[RunRow]) -> list[RunRow]:
     owner = str(getattr(store, "owner", f"prune-{secrets.token_hex(8)}"))
     waiting = iter(rows)
     gone: set[str] = set()
+    failures: list[Exception] = []
 
     async def delete_some() -> None:
-        for row in waiting:
-            if await _is_deleted(store, row.id, owner):
-                gone.add(row.id)
+        try:
+            for row in waiting:
+                if await _is_deleted(store, row.id, owner):
+                    gone.add(row.id)
+        except Exception as error:  # told by itself below: a task group would wrap it
+            failures.append(error)
+            tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         for _ in range(min(_AT_ONCE, len(rows))):
             tasks.start_soon(delete_some)
+    if failures:
+        raise failures[0]
     return [row for row in rows if row.id in gone]
 
 

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import typing
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, get_args, get_origin
+from types import MappingProxyType
+from typing import Any, cast, get_args, get_origin
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmorch import events
-from llmorch.event_lines import from_line, to_line
-from llmorch.events import Answer, CallFinished, Event, RunFinished, RunStarted, StepDelta, StepFailed, StepStarted
+from llmorch.event_lines import from_line, own_fields, to_line
+from llmorch.events import (
+    Answer,
+    CallFinished,
+    Event,
+    RunCancelRequested,
+    RunFinished,
+    RunStarted,
+    RunWaiting,
+    StepDelta,
+    StepFailed,
+    StepStarted,
+    StepSucceeded,
+)
 from llmorch.models.failure import Failure, failure_of
 from llmorch.models.message import ToolCall
 from llmorch.models.usage import Usage
+from llmorch.models.values import FrozenDict
 
 KINDS = [
     kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
@@ -98,6 +113,75 @@ def test_every_event_comes_back_equal_from_its_line(kind: type[Event], drawn: st
     assert type(from_line(line)) is kind
 
 
+def plain(value: Any) -> Any:
+    """What stands in a line, as data that the standard library's encoder takes."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.name != "exception"
+        }
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in cast("Mapping[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def plainly_written(event: Event) -> tuple[str, str]:
+    """The line and the own fields of an event, in the slow and obvious way: lines of older logs were made like this."""
+    own = {name: value for name, value in plain(event).items() if name not in ("run_id", "seq", "at_us")}
+    at = event.at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    line = {"event": type(event).__name__, "run_id": event.run_id, "seq": event.seq, "at": at, **own}
+    encoded = (json.dumps(made, ensure_ascii=True, allow_nan=False, separators=(",", ":")) for made in (line, own))
+    return next(encoded), next(encoded)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=50)
+@given(drawn=st.data())
+def test_a_line_holds_byte_for_byte_what_a_plain_encoder_writes(kind: type[Event], drawn: st.DataObject) -> None:
+    event = drawn.draw(events_of(kind))
+    assert (to_line(event), own_fields(event)) == plainly_written(event)
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+
+
+class Pair(typing.NamedTuple):
+    left: Decimal
+    right: Any
+
+
+ODD: list[Event] = [
+    RunCancelRequested(run_id='r"1', seq=1),
+    RunWaiting(("a", "b\u2028")),
+    RunWaiting(()),
+    RunWaiting(cast("Any", ["a", Colour.RED])),
+    RunStarted("w", inputs=FrozenDict({"a": FrozenDict({"b": (1, 2.5)})}), tags=("x", "\ud800")),
+    RunStarted("w", inputs=MappingProxyType({"a": MappingProxyType({"b": [1]})}), timeout=2),
+    RunStarted("w", inputs=cast("Any", {1: None, None: True, 2.5: "x", False: 0})),
+    StepSucceeded("s", {"price": Decimal("0.10"), "pairs": [Pair(Decimal("1E-7"), {"x": Decimal(3)})]}),
+    StepSucceeded("s", [Usage(1), Answer("t", (ToolCall("i", "n", "{}"),)), Failure("E", "t", exception=ValueError())]),
+    StepSucceeded("s", Size.SMALL),
+    StepSucceeded(Colour.RED, 1 << 70),
+    StepSucceeded("s", 1e300),
+    StepFailed("s", Failure("E", "%s %d %", details={"%(a)s": "%"})),
+]
+
+
+@pytest.mark.parametrize("event", ODD, ids=range(len(ODD)))
+def test_what_is_rare_in_an_event_is_written_like_the_rest(event: Event) -> None:
+    assert (to_line(event), own_fields(event)) == plainly_written(event)
+
+
 def test_a_line_begins_with_what_happened_to_which_run_and_when() -> None:
     event = StepDelta("draft", 1, 0, "Hé", run_id="r1", at_us=1_500_000)
     assert json.loads(to_line(event)) == {
@@ -131,6 +215,15 @@ def test_nested_lists_in_inputs_stay_lists() -> None:
 def test_what_is_no_json_is_refused_when_written() -> None:
     with pytest.raises(ValueError, match="StepStarted cannot be written as JSON"):
         to_line(StepStarted("s", fingerprint=object()))  # type: ignore[arg-type]  # the point of the test
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["field", "inside"])
+def test_a_number_that_json_does_not_have_is_refused_when_written(where: str, number: float) -> None:
+    event = RunStarted("w", timeout=number) if where == "field" else StepSucceeded("s", {"a": [number]})
+    for write in (to_line, own_fields):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write(event)
 
 
 GOOD: dict[str, Any] = json.loads(to_line(RunFinished("failed", Failure("E", "t"), run_id="r", at_us=0, seq=9)))

@@ -98,6 +98,16 @@ class Database:
         }
         return codes.get(trouble, "store-failing")
 
+    def refuse_full(self) -> None:
+        """Be sure that there is room for more than what is under way.
+
+        Raises:
+            StoreFull: There is none, or only what is kept for answers that are paid for.
+        """
+        shortage = self._writer.shortage
+        if shortage is not None and self._writer.trouble is Trouble.FULL:
+            raise error_of(Trouble.FULL, shortage, path=self.path)
+
     async def revision(self) -> int:
         """A number that differs from the last one when anything was committed since, by whatever process."""
         return await self.read(self._reader.revision)

@@ -11,10 +11,13 @@ from pathlib import Path
 from ...errors import StoreError
 from .faults import NO_ROOM, Refused
 
-__all__ = ["Place", "path_of", "refuse_network"]
+__all__ = ["ENOUGH", "Place", "path_of", "refuse_network"]
 
 _OLDEST = (3, 38)
 _BALLAST = 1 << 20
+_PLENTY = 8 * _BALLAST
+ENOUGH = 2 * _BALLAST
+"""Free bytes with which a disk that was full counts as usable again."""
 _PROBE = 1 << 14
 _NETWORK = frozenset(
     {
@@ -140,16 +143,23 @@ class Place:
                 probe.unlink()
         return None
 
-    def load_ballast(self) -> None:
-        """Set room aside, if there is plenty."""
-        with suppress(OSError):
-            if self.ballast.exists() or not self._has_plenty():
-                return
-            descriptor = os.open(self.ballast, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, bytes(_BALLAST))
-            finally:
-                os.close(descriptor)
+    def load_ballast(self, *, least: int = _PLENTY) -> bool:
+        """Set room aside; False when there is not so much, in bytes, or none of it may be used."""
+        free = os.statvfs(self.database.parent)
+        if free.f_bavail * free.f_frsize < least:
+            return False
+        if self.ballast.exists():
+            return True
+        descriptor = os.open(self.ballast, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            is_whole = os.write(descriptor, bytes(_BALLAST)) == _BALLAST
+        except OSError:
+            is_whole = False
+        finally:
+            os.close(descriptor)
+        if not is_whole:
+            self.drop_ballast()
+        return is_whole
 
     def drop_ballast(self) -> bool:
         """Free the room that was set aside; False when that was done before."""
@@ -158,10 +168,6 @@ class Place:
         except OSError:
             return False
         return True
-
-    def _has_plenty(self) -> bool:
-        free = os.statvfs(self.database.parent)
-        return free.f_bavail * free.f_frsize > 8 * _BALLAST
 
 
 def refuse_network(path: Path, *, mounts: Path = _MOUNTS) -> None:

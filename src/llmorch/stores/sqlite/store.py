@@ -74,7 +74,12 @@ class SqliteStore(Database):
     async def create(
         self, row: RunRow, first: Sequence[Event], *, definition: Mapping[str, Data] | None = None
     ) -> RunRow:
-        """Put a new run; see `RunStore.create`."""
+        """Put a new run; see `RunStore.create`.
+
+        Raises:
+            StoreFull: There is no room, or only what is kept for runs that are under way.
+        """
+        self.refuse_full()
         return await self.write(self._units.create(row, first, definition=definition), undo=self._forsake)
 
     async def append(

@@ -16,7 +16,7 @@ from .hold import Hold
 from .lane import Job, Lane, Outcome
 from .locks import CheckpointLock
 from .owners import Owners
-from .place import Place
+from .place import ENOUGH, Place
 from .schema import is_behind, migrate, version_of
 
 __all__ = ["Writer"]
@@ -27,7 +27,14 @@ _PAGE_OVERHEAD = 4096  # a commit writes at least one page of the log
 _LONGEST_PAUSE_S = {Trouble.BUSY: 0.25, Trouble.FULL: 2.0}
 _DRAIN_S = 5.0
 _HOUSE_EVERY_S = 10.0
+_ROOM_EVERY_S = 0.5
 _LOOK_EVERY_S = 0.05  # at the names of the files: asking costs as much as a small commit
+
+_SETTINGS = [
+    "wal_autocheckpoint = 0", "mmap_size = 0", "foreign_keys = ON", "trusted_schema = OFF", "temp_store = MEMORY",
+]  # fmt: skip
+if sys.platform == "darwin":  # its fsync leaves the data in the disk's cache
+    _SETTINGS += ["fullfsync = ON", "checkpoint_fullfsync = ON"]
 
 
 class Writer:
@@ -44,7 +51,9 @@ class Writer:
     """
 
     def __init__(self, place: Place, *, synchronous: Literal["FULL", "NORMAL"], busy_s: float, owners: Owners) -> None:
-        self.trouble: Trouble | None = None
+        self._trouble: Trouble | None = None
+        self.shortage: Exception | None = None  # why there is no room, or only what was set aside
+        self._room_at = 0.0
         self._place = place
         self._synchronous = synchronous
         self._busy_s = busy_s
@@ -60,6 +69,25 @@ class Writer:
         self._stopped_at: float | None = None
         self.lane = Lane(f"llmorch-write-{place.database.name}", self._attempt, at_end=self._close)
 
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why units wait, or would; after a full disk, until room is set aside again."""
+        if self.shortage is not None and self._has_room():
+            self.shortage = None
+            if self._trouble is Trouble.FULL:  # if it is not over, the next commit says so
+                self._trouble = None
+        return self._trouble if self.shortage is None else Trouble.FULL
+
+    def _has_room(self) -> bool:
+        """Whether room could be set aside; looked at twice a second, as whoever waits for it asks often."""
+        now = monotonic()
+        if now < self._room_at:
+            return False
+        self._room_at = now + _ROOM_EVERY_S
+        with suppress(OSError):
+            return self._place.load_ballast(least=ENOUGH)
+        return False
+
     def _attempt(self, jobs: list[Job[object]]) -> list[Job[object]]:
         for job in [job for job in jobs if job.is_withdrawn]:
             job.fail(StoreError("the caller was cancelled"))
@@ -69,7 +97,7 @@ class Writer:
         except Exception as error:  # whatever went wrong, somebody waits to be told
             return self._after(error, jobs)
         Job.answer(outcomes)
-        self._tries, self.trouble = 0, None
+        self._tries, self._trouble = 0, None
         self._keep_house(sum(job.size for job in jobs))
         return []
 
@@ -151,7 +179,9 @@ class Writer:
             lack = self._place.lack_of_room()
             if lack is not None:
                 trouble, error = Trouble.FULL, lack
-        self.trouble = trouble
+        self._trouble = trouble
+        if trouble is Trouble.FULL:
+            self.shortage = error
         waiting = self._still_waiting(trouble, error, jobs)
         if waiting and not (trouble is Trouble.FULL and self._place.drop_ballast()):
             longest = _LONGEST_PAUSE_S.get(trouble, 1.0)
@@ -190,7 +220,7 @@ class Writer:
         hold = self._hold or Hold(self._place)
         try:
             self._gate.share()
-            connection = self._open()
+            connection = _open(self._place, synchronous=self._synchronous, busy_s=self._busy_s)
         except BaseException:
             if self._hold is None:
                 hold.close()
@@ -199,40 +229,10 @@ class Writer:
             self._gate.release()
         hold.log()
         self._connection, self._hold = connection, hold
-        self._place.load_ballast()
+        with suppress(OSError):
+            self._place.load_ballast()
         self._owed = self._place.wal_bytes()
         return connection
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._place.writer_uri(), uri=True, timeout=self._busy_s, isolation_level=None, check_same_thread=False
-        )
-        try:
-            if version_of(connection, self._place.database) == 0:  # else nothing is changed yet
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that it shrinks in small steps
-            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
-                raise StoreError(
-                    f"SQLite cannot keep a write-ahead log for {self._place.database} (it says {mode!r}); put the "
-                    "store on a local disk"
-                )
-            for setting in self._settings():
-                connection.execute(f"PRAGMA {setting}")
-            if is_behind(connection, self._place.database):
-                migrate(connection, self._place.database)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _settings(self) -> list[str]:
-        settings = [
-            f"synchronous = {self._synchronous}", "wal_autocheckpoint = 0", "mmap_size = 0", "foreign_keys = ON",
-            "trusted_schema = OFF", "temp_store = MEMORY",
-        ]  # fmt: skip
-        if sys.platform == "darwin":  # its fsync leaves the data in the disk's cache
-            settings += ["fullfsync = ON", "checkpoint_fullfsync = ON"]
-        return settings
 
     def _drop(self) -> None:
         self._looked_at = 0.0
@@ -266,7 +266,8 @@ class Writer:
         now = monotonic()
         if now >= self._house_at:
             self._house_at = now + _HOUSE_EVERY_S
-            self._place.load_ballast()
+            with suppress(OSError):
+                self._place.load_ballast()
             self._owners.mend()
 
     def _checkpoint(self) -> None:
@@ -286,3 +287,27 @@ def _refused(jobs: list[Job[object]], make: Callable[[], Exception]) -> list[Job
     for job in jobs:
         job.fail(make())
     return []
+
+
+def _open(place: Place, *, synchronous: str, busy_s: float) -> sqlite3.Connection:
+    """A connection that may write, to a file with the newest schema."""
+    connection = sqlite3.connect(
+        place.writer_uri(), uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if version_of(connection, place.database) == 0:  # else nothing is changed yet
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that it shrinks in small steps
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(
+                f"SQLite cannot keep a write-ahead log for {place.database} (it says {mode!r}); put the store on a "
+                "local disk"
+            )
+        for setting in (f"synchronous = {synchronous}", *_SETTINGS):
+            connection.execute(f"PRAGMA {setting}")
+        if is_behind(connection, place.database):
+            migrate(connection, place.database)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -9,7 +9,7 @@ from ...errors import RunNotFound, StoreCorrupt
 from ...events import Event
 from ...models.values import Data
 from ...ports import InboxItem, RunRow
-from ..sqlite.rows import events_of, item_of, row_of
+from .._rows import events_of, item_of, row_of
 from .session import NOW, Session
 
 __all__ = ["FROM_RUNS", "IS_ALIVE", "IS_WAITING", "Queries", "not_found"]

@@ -7,7 +7,7 @@ from typing import cast
 
 from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
-from ..sqlite.lane import Job, Lane
+from .._lane import Job, Lane
 from .faults import Trouble, error_of, trouble_of
 from .link import Link
 from .session import Work

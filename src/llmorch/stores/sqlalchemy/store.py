@@ -17,8 +17,8 @@ from ...errors import MissingExtra, StoreError
 from ...events import Event
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
-from ..sqlite.lane import Job, Lane
-from ..sqlite.rows import unit_of
+from .._lane import Job, Lane
+from .._rows import unit_of
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -125,7 +125,7 @@ class SqlAlchemyStore:
     ) -> RunRow:
         """Put a new run; see `RunStore.create`."""
         work = self._parts.units.create(row, first, definition=definition)
-        return await self._write(work, undo=lambda made: self._leave(made.id, made.epoch))
+        return await self.write(work, undo=lambda made: self._leave(made.id, made.epoch))
 
     async def append(
         self,
@@ -147,29 +147,29 @@ class SqlAlchemyStore:
     async def claim(self, run_id: str, owner: str, *, takeover: bool = False) -> Claim:
         """Become the owner; see `RunStore.claim`."""
         work = self._parts.claims.claim(run_id, owner, takeover=takeover)
-        return await self._write(work, undo=lambda made: self._leave(made.run_id, made.epoch))
+        return await self.write(work, undo=lambda made: self._leave(made.run_id, made.epoch))
 
     async def renew(self, claim: Claim) -> None:
         """Say that the owner lives; see `RunStore.renew`."""
-        await self._write(self._parts.claims.renew(claim))
+        await self.write(self._parts.claims.renew(claim))
 
     async def release(self, claim: Claim, *, status: str) -> bool:
         """Give the run up; see `RunStore.release`."""
-        return await self._write(self._parts.claims.release(claim, status))
+        return await self.write(self._parts.claims.release(claim, status))
 
     async def post(self, run_id: str, item: InboxItem) -> None:
         """Leave something for the owner; see `RunStore.post`."""
-        await self._write(self._parts.units.post(run_id, item))
+        await self.write(self._parts.units.post(run_id, item))
 
     async def delete_run(self, run_id: str) -> None:
         """Forget a run; see `RunStore.delete_run`."""
-        await self._write(self._parts.units.delete(run_id))
+        await self.write(self._parts.units.delete(run_id))
 
     # Reading
 
     async def load(self, run_id: str) -> RunRow:
         """The run's row; see `RunStore.load`."""
-        return await self._read(self._parts.queries.row(run_id))
+        return await self.read(self._parts.queries.row(run_id))
 
     async def events(self, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
         """Committed events after a seq; see `RunStore.events`.
@@ -177,7 +177,7 @@ class SqlAlchemyStore:
         Raises:
             StoreCorrupt: One is missing or not what was written.
         """
-        return await self._read(self._parts.queries.page(run_id, after=after, limit=limit))
+        return await self.read(self._parts.queries.page(run_id, after=after, limit=limit))
 
     async def list_runs(
         self,
@@ -191,23 +191,23 @@ class SqlAlchemyStore:
     ) -> Sequence[RunRow]:
         """Rows, newest first; see `RunStore.list_runs`."""
         filters = {"workflow": workflow, "status": status, "tag": tag, "since": since, "before": before}
-        return await self._read(self._parts.queries.rows(filters, limit=limit))
+        return await self.read(self._parts.queries.rows(filters, limit=limit))
 
     async def inbox(self, run_id: str) -> Sequence[InboxItem]:
         """What waits for the owner; see `RunStore.inbox`."""
-        return await self._read(self._parts.queries.inbox(run_id))
+        return await self.read(self._parts.queries.inbox(run_id))
 
     async def definition(self, sha: str) -> Mapping[str, Data] | None:
         """The definition of that sha; see `RunStore.definition`."""
-        return await self._read(self._parts.queries.definition(sha))
+        return await self.read(self._parts.queries.definition(sha))
 
     async def recoverable(self, *, now: int, limit: int = 100) -> Sequence[RunRow]:
         """Runs that wait for an owner, by the clock of the server; see `RunStore.recoverable`."""
-        return await self._read(self._parts.queries.recoverable(limit=limit))
+        return await self.read(self._parts.queries.recoverable(limit=limit))
 
     async def revision(self) -> int:
         """A number that differs from the last one when anything was committed since, by whatever process."""
-        return await self._read(self._parts.revision.ask)
+        return await self.read(self._parts.revision.ask)
 
     async def changed(self, since: int, *, timeout_s: float) -> None:
         """Return as soon as it was heard that the revision is no longer that one, or after so many seconds.
@@ -241,8 +241,13 @@ class SqlAlchemyStore:
         lane.put(job)
         return job
 
-    async def _write(self, work: Callable[[Session], T], *, undo: Callable[[T], None] | None = None) -> T:
-        """Have it committed; `undo` is told of what was committed for a caller that was cancelled meanwhile."""
+    async def write(self, work: Callable[[Session], T], *, undo: Callable[[T], None] | None = None) -> T:
+        """Have it committed; for adapters that keep other things in the same database.
+
+        Args:
+            work: May be tried again although it was committed, when the server's answer to that was lost.
+            undo: Told of what was committed for a caller that was cancelled meanwhile.
+        """
         self._begin()
         job = self._put(self._parts.writer.lane, work, patience_s=self._patience_s)
         try:
@@ -258,7 +263,8 @@ class SqlAlchemyStore:
         with suppress(StoreError, RuntimeError):  # closed, or no loop runs any more: then the lease runs out
             self._put(self._parts.writer.lane, self._parts.claims.leave(run_id, epoch), patience_s=self._patience_s)
 
-    async def _read(self, work: Callable[[Session], T]) -> T:
+    async def read(self, work: Callable[[Session], T]) -> T:
+        """What the work finds, each statement a transaction of its own; for adapters as above."""
         self._begin()
         if not self._is_open:
             await self._open()
@@ -272,7 +278,7 @@ class SqlAlchemyStore:
         except StoreError:  # the writer says it better
             self._is_open = False
         if not self._is_open:
-            await self._write(_nothing)
+            await self.write(_nothing)
             self._is_open = True
 
 

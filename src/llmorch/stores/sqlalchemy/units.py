@@ -15,7 +15,7 @@ from ...event_late import late_items
 from ...events import Event, StepFailed, StepSkipped, StepSucceeded
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
-from ..sqlite.rows import EventColumns, row_of, unit_of
+from .._rows import EventColumns, row_of, unit_of
 from .claims import FINAL, is_waiting, locked
 from .leases import Leases
 from .queries import FROM_RUNS, IS_WAITING, not_found

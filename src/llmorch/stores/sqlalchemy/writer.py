@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
-from ..sqlite.lane import Job, Lane, Outcome
+from .._lane import Job, Lane, Outcome
 from .claims import let_go
 from .faults import Trouble, error_of, trouble_of
 from .leases import Leases

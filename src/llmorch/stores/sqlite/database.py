@@ -16,13 +16,14 @@ import anyio.from_thread
 import anyio.to_thread
 
 from ...errors import StoreError
+from .._lane import Job
 from .backup import Restored, back_up, restore
 from .copies import snapshot
 from .faults import Refused, Trouble, error_of, trouble_of
-from .lane import Job, Work
 from .owners import Owners
 from .place import Place
 from .reader import Reader
+from .rows import Work
 from .schema import MIGRATIONS, backup_of, is_behind, version_of
 from .vacuum import Vacuumed, vacuumed
 from .verify import StoreReport, examined_file

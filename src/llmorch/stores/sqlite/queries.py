@@ -12,9 +12,9 @@ from ...errors import RunNotFound, StoreCorrupt
 from ...events import Event
 from ...models.values import Data
 from ...ports import InboxItem, RunRow
-from .lane import Work
+from .._rows import events_of, item_of, row_of
 from .owners import Owners
-from .rows import RUN_COLUMNS, events_of, item_of, row_of
+from .rows import RUN_COLUMNS, Work
 
 __all__ = ["FROM_RUNS", "Queries", "not_found"]
 

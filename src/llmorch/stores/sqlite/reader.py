@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
+from .._lane import Job, Lane
 from .faults import Locked, Trouble, error_of, trouble_of
 from .hold import Hold
-from .lane import Job, Lane
 from .place import Place
 from .schema import version_of
 

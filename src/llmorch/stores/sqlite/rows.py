@@ -1,24 +1,18 @@
-"""Events, inbox items and rows of runs, to and from the columns they are kept in."""
+"""The columns of a run's row, and how events are put into their table."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from ..._clock import from_us
-from ..._json import dumps
-from ...errors import StoreCorrupt
-from ...event_lines import from_line, own_fields
-from ...events import Event
-from ...ports import InboxItem, RunRow
+from .._rows import EventColumns
 
-__all__ = ["RUN_COLUMNS", "EventColumns", "event_of", "events_of", "insert_events", "item_of", "row_of", "unit_of"]
+__all__ = ["RUN_COLUMNS", "Work", "insert_events"]
 
-EventColumns = tuple[int, str, str, int, int, bytes, bytes]
-"""seq, kind, step, call, at, data, sum."""
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+"""What a lane of a SQLite store does inside a transaction."""
 
 RUN_COLUMNS = (
     "r.id, r.workflow, r.status, r.epoch, r.owner, r.last_seq, r.created_at, r.finished_at, r.idempotency_key, "
@@ -33,33 +27,6 @@ _INSERTS = [
 ]
 
 
-def unit_of(events: Sequence[Event]) -> list[EventColumns]:
-    """The events of one unit as columns.
-
-    Raises:
-        ValueError: An event holds what is no JSON data, or their seqs have a gap.
-    """
-    first = (events[0].seq or 0) if events else 0
-    columns: list[EventColumns] = []
-    for seq, event in enumerate(events, start=first):
-        if event.seq != seq:
-            raise ValueError(f"a unit's events must follow each other: seq {event.seq} stands where {seq} was due")
-        columns.append(_columns(event, seq))
-    return columns
-
-
-def _columns(event: Event, seq: int) -> EventColumns:
-    kind, data = type(event).__name__, own_fields(event).encode("ascii")
-    step: str = getattr(event, "step", None) or ""
-    call: int = getattr(event, "call", 0)
-    return seq, kind, step, call, event.at_us, data, _sum(event.run_id, seq, kind, step, call, event.at_us, data)
-
-
-def _sum(run_id: str, seq: int, kind: str, step: str, call: int, at: int, data: bytes) -> bytes:
-    head = f"{run_id}\0{seq}\0{kind}\0{step}\0{call}\0{at}\0"
-    return hashlib.sha256(head.encode() + data).digest()[:16]
-
-
 def insert_events(connection: sqlite3.Connection, unit: Sequence[EventColumns], *, run: int) -> None:
     """Put events of the run with that number, several with each statement.
 
@@ -68,64 +35,3 @@ def insert_events(connection: sqlite3.Connection, unit: Sequence[EventColumns], 
     for at in range(0, len(unit), _ROWS):
         part = unit[at : at + _ROWS]
         connection.execute(_INSERTS[len(part)], [value for columns in part for value in (run, *columns)])
-
-
-def event_of(run_id: str, columns: EventColumns) -> Event:
-    """The event as it was appended.
-
-    Raises:
-        StoreCorrupt: It is not what was written.
-    """
-    seq, kind, step, call, at, data, kept_sum = columns
-    if _sum(run_id, seq, kind, step, call, at, data) != kept_sum:
-        raise _corrupt(run_id, f"event {seq} is not what was written: its checksum differs")
-    moment = from_us(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    own = data[1:].decode("ascii")
-    head = f'{{"event":{dumps(kind)},"run_id":{dumps(run_id)},"seq":{seq},"at":"{moment}"'
-    try:
-        return from_line(f"{head}{own if own == '}' else ',' + own}")
-    except ValueError as error:
-        raise _corrupt(run_id, f"event {seq} cannot be read: {error}") from error
-
-
-def events_of(run_id: str, *, after: int, last_seq: int, limit: int, found: Sequence[EventColumns]) -> list[Event]:
-    """A page of a log, checked for gaps.
-
-    Raises:
-        StoreCorrupt: An event is missing or damaged.
-    """
-    due = max(0, min(limit, last_seq - after))
-    for seq, columns in enumerate(found, start=after + 1):
-        if columns[0] != seq:
-            raise _corrupt(run_id, f"event {seq} is missing")
-    if len(found) != due:
-        raise _corrupt(run_id, f"its row says {last_seq} events, and event {after + len(found) + 1} is missing")
-    return [event_of(run_id, columns) for columns in found]
-
-
-def item_of(run_id: str, columns: Sequence[Any]) -> InboxItem:  # Any: columns of a database
-    """An item of the inbox from kind, step, call, data, at, by."""
-    kind, step, call, data, at, by = columns
-    return InboxItem(kind, step, call, _data(run_id, "inbox", data), at, by)
-
-
-def row_of(columns: Sequence[Any]) -> RunRow:  # Any: columns of a database
-    """A run's row from `RUN_COLUMNS`."""
-    kept = list(columns)
-    kept[11] = tuple(_data(kept[0], "tags", kept[11]))
-    kept[12] = _data(kept[0], "totals", kept[12])
-    return RunRow(*kept)
-
-
-def _data(run_id: str, what: str, text: str | bytes) -> Any:  # Any: JSON data
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _corrupt(run_id, f"its {what} cannot be read: {error}") from error
-
-
-def _corrupt(run_id: str, what: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"Run {run_id}: {what}; nothing was changed. Copy the file and its -wal beside it, and restore a backup",
-        run_id=run_id,
-    )

@@ -11,11 +11,11 @@ from typing import Literal
 from ...events import Event
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
+from .._lane import Job
+from .._rows import unit_of
 from .database import Database
-from .lane import Job
 from .place import path_of
 from .queries import Queries
-from .rows import unit_of
 from .units import FINAL, Units
 
 __all__ = ["SqliteStore"]

@@ -14,10 +14,10 @@ from ...event_late import late_items
 from ...events import Event, StepFailed, StepSkipped, StepSucceeded
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
-from .lane import Work
+from .._rows import EventColumns, row_of, unit_of
 from .owners import Owners
 from .queries import FROM_RUNS, not_found
-from .rows import EventColumns, insert_events, row_of, unit_of
+from .rows import Work, insert_events
 
 __all__ = ["FINAL", "Units"]
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
+from .._lane import Job, Lane, Outcome
 from .faults import Locked, Trouble, error_of, trouble_of
 from .hold import Hold
-from .lane import Job, Lane, Outcome
 from .locks import CheckpointLock
 from .owners import Owners
 from .place import ENOUGH, Place

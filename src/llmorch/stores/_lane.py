@@ -5,24 +5,23 @@ from __future__ import annotations
 import atexit
 import os
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from weakref import WeakSet
 
 import anyio
 
-from ..._clock import monotonic
-from ..._wake import Waker
-from ...errors import StoreError
+from .._clock import monotonic
+from .._wake import Waker
+from ..errors import StoreError
 
 __all__ = ["Job", "Lane", "Outcome", "Work"]
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
+Work = Callable[[Any], T]  # Any: a connection of whatever database the lane is of
 
 _GROUP = 512
 _AT_EXIT_S = 2.0

@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from llmorch.errors import StoreError
-from llmorch.stores.sqlite.lane import Job
+from llmorch.stores._lane import Job
 
 Ts = TypeVarTuple("Ts")
 

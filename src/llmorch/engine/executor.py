@@ -283,9 +283,17 @@ class Executor:
             self._group.cancel_scope.cancel()
 
     async def _close(self, *, cancelled: bool) -> None:
-        """The tasks are gone before the run ended: say so in the log, in bounded time."""
-        if self._done or self.journal.failure is not None:
+        """The tasks are gone before the run's end was recorded: see that it is, in bounded time."""
+        if self.journal.failure is not None:
             return
+        if not self._done:
+            self._end_early(cancelled=cancelled)
+        self.journal.hurry(_CLEANUP_S)
+        with anyio.CancelScope(shield=True), suppress(Exception):  # its cause is being raised already
+            await self.journal.flush()
+
+    def _end_early(self, *, cancelled: bool) -> None:
+        """Record what is in flight as cancelled, and why the run ends."""
         for state in in_flight(self.state.steps.values()):
             self.journal.append(StepCancelled(state.path))
         if cancelled:
@@ -297,9 +305,6 @@ class Executor:
                 f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
             )
             self.finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
-        self.journal.hurry(_CLEANUP_S)
-        with anyio.CancelScope(shield=True), suppress(Exception):  # its cause is being raised already
-            await self.journal.flush()
 
 
 def _is_lone(state: RunState) -> bool:

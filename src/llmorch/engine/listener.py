@@ -23,6 +23,7 @@ __all__ = ["Follow", "Listener"]
 _PAGE = 500
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
+_PATIENCE_S = 5.0  # after the run has ended here
 
 Follow = Callable[[str, int], Awaitable["Journal | bool"]]
 """Waits until the run of that id may have events after that seq: the journal, if it is carried out here by then; False
@@ -131,17 +132,18 @@ class Listener:
         """The next events; of a run that goes on here they are asked for until the store can give them.
 
         Raises:
-            StoreError: The store cannot give them, and nobody writes them here.
+            StoreError: The store cannot give them, and nobody writes them here any more.
         """
-        pause_s = _FIRST_PAUSE_S
+        pause_s, left_s = _FIRST_PAUSE_S, _PATIENCE_S
         while True:
             try:
                 return await self._store.events(self._run_id, after=self._after, limit=_PAGE)
             except (RunNotFound, StoreCorrupt):
                 raise
             except (StoreError, OSError):
-                if journal is None or journal.closed:
+                if journal is None or left_s <= 0:
                     raise
+                left_s -= pause_s if journal.closed else 0
             await _clock.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 

@@ -136,8 +136,8 @@ class Launcher:
         self.bind()
         limit_s, tags = options.checked_timeout(), options.checked_tags()
         budget = checked_budget(options.budget) or self.budget
-        given = () if isinstance(action, Workflow) or isinstance(values, str) else {*(values or ()), *inputs}
-        definition = self.checked(action, given)
+        is_bare = not isinstance(action, Workflow) and not isinstance(values, str)
+        definition = self.checked(action, {*(values or ()), *inputs} if is_bare else ())
         if budget is not None:
             self.refuse_unpriced(definition, budget)
         prepared = prepare_inputs(definition, values, keywords=inputs, options=options.used())

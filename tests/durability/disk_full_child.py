@@ -16,6 +16,7 @@ import anyio
 from llmorch import CallFinished, CallStarted, Orchestrator, Payload, StoreFull, Warned, Workflow, each
 from llmorch.ports import Capabilities, OnDelta, ProviderRequest, ProviderResponse, RunStore, Usage
 from llmorch.stores.sqlite import SqliteStore
+from tests.durability.faults_wait import until
 
 ITEMS, AT_ONCE = 40, 4
 TEXT = "x" * 60_000
@@ -83,8 +84,7 @@ async def main(folder: Path) -> dict[str, Any]:
     store = SqliteStore(folder / "runs.db")
     async with Orchestrator(store, providers=[provider], model="held:m") as orch:
         handle = await orch.start(workflow())
-        while provider.sent < AT_ONCE:
-            await anyio.sleep(0.01)
+        await until(lambda: provider.sent >= AT_ONCE)
         filler = fill(folder)
         told["in flight"] = provider.sent
         provider.go.set()

@@ -35,6 +35,7 @@ from llmorch.ports import ProviderRequest, RunRow, RunStore
 from llmorch.stores.memory import MemoryStore
 from llmorch.stores.sqlite import SqliteStore
 from tests.durability.faults_store import Disturbance, faulty
+from tests.durability.faults_wait import until
 from tests.durability.faults_workflow import MODEL, OUTPUT, SUBJECT, Book, workflow
 
 Scene = Literal["run", "resume"]
@@ -94,8 +95,7 @@ def tasks_now() -> int:
 async def no_more_than(tasks: int) -> None:
     """Fails when more tasks live than before, and do not end by themselves within a second."""
     with anyio.move_on_after(1):
-        while tasks_now() > tasks:
-            await anyio.sleep(0.001)
+        await until(lambda: tasks_now() <= tasks, look_s=0.001)
     assert tasks_now() <= tasks, f"{tasks_now() - tasks} tasks are left"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import Any, Literal, cast
 
 import anyio
@@ -118,7 +119,8 @@ class FaultyStore:
 
         async def called(*args: Any, **named: Any) -> Any:
             if name == self.disturbance.method:
-                self.disturbance.tries.append((anyio.current_time(), args, dict(named)))
+                given = tuple(copy(arg) for arg in args)  # a claim moves on
+                self.disturbance.tries.append((anyio.current_time(), given, dict(named)))
             return await self.disturbance.around(name, lambda: member(*args, **named))
 
         return called

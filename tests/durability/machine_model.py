@@ -34,14 +34,14 @@ class ModelRun:
     inbox: dict[Key, InboxItem] = field(default_factory=dict[Key, InboxItem])
     taken: set[Key] = field(default_factory=set[Key])
 
-    def seen(self) -> dict[str, Any]:
-        """What a row must show."""
+    def seen(self, alive: set[str]) -> dict[str, Any]:
+        """What a row must show; an owner that died carries nothing out."""
         return {
             "id": self.row.id,
             "workflow": self.row.workflow,
             "status": self.status,
             "epoch": self.epoch,
-            "owner": self.owner,
+            "owner": self.owner if self.owner in alive else None,
             "last_seq": len(self.events),
             "created_at": self.row.created_at,
             "finished": self.finished,
@@ -86,8 +86,6 @@ class Model:
             self._keep_late(run, unit)
             return "ClaimLost"
         if len(run.events) != claim.last_seq:
-            if unit and run.events[claim.last_seq : claim.last_seq + len(unit)] == unit:
-                return claim.last_seq + len(unit), bool(run.inbox)
             return "ClaimLost"
         run.events += unit
         for item in consumed:

@@ -12,6 +12,7 @@ import random
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ import anyio
 
 from llmorch import ClaimLost, Orchestrator, RunNotFound, StoreError
 from llmorch.ports import RunStore
+from tests.durability.faults_wait import until_asked
 from tests.durability.processes_flow import MODEL, Shared, note, opened, workflow
 
 FINAL = ("succeeded", "partial", "failed", "cancelled")
@@ -84,8 +86,7 @@ async def carry_out(task: Task) -> None:
                     await handle.result()
                 except ClaimLost:
                     note(task.folder / "lost", f"{n} {os.getpid()}")
-                while (await store.load(handle.id)).status not in FINAL:
-                    await anyio.sleep(LOOK_S)
+                await until_asked(partial(has_ended, store, handle.id), look_s=LOOK_S)
 
         async def look() -> None:
             while True:
@@ -100,6 +101,11 @@ async def carry_out(task: Task) -> None:
                 for _ in range(AT_ONCE):
                     workers.start_soon(work)
             lookers.cancel_scope.cancel()
+
+
+async def has_ended(store: RunStore, run_id: str) -> bool:
+    """Whether the run has ended, wherever it is carried out."""
+    return (await store.load(run_id)).status in FINAL
 
 
 async def take_from_stopped(orch: Orchestrator, store: RunStore, folder: Path) -> None:

@@ -9,6 +9,7 @@ import anyio
 
 from llmorch import ClaimLost, Orchestrator, Payload, Workflow
 from llmorch.ports import Capabilities, OnDelta, ProviderRequest, ProviderResponse, Usage
+from tests.durability.faults_wait import until
 from tests.durability.processes_flow import note, opened
 
 PROMPT = "What is it?"
@@ -38,8 +39,7 @@ class Slow:
         note(self._folder / "sent", f"0 {request.step}")
         if self._hangs:
             print("hangs", flush=True)
-            while not (self._folder / "go").exists():
-                await anyio.sleep(0.01)
+            await until((self._folder / "go").exists)
         return ProviderResponse(f"{self._said} {request.step}", usage=Usage(7, 3, requests=1))
 
 

@@ -6,12 +6,13 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 from llmorch import CallFinished, CallStarted, Event, RunResumed, StepSucceeded
 from llmorch.engine.state.resume import folded
 from llmorch.ports import RunRow, RunStore
-from tests.durability.processes_flow import STEPS, answer, noted, sent, workflow
+from tests.durability.processes_flow import STEPS, answer, noted, workflow
 
 
 def expected(n: int) -> str:
@@ -45,6 +46,11 @@ def faults_in(n: int, row: RunRow, log: Sequence[Event], requests: Counter[tuple
     ends = Counter(event.step for event in log if isinstance(event, StepSucceeded))
     if set(ends.values()) != {1} or not ends.keys() >= set(STEPS):
         faults.append(f"run {n} recorded {ends}")
+    return faults + _faults_in_calls(n, log, requests)
+
+
+def _faults_in_calls(n: int, log: Sequence[Event], requests: Counter[tuple[int, str]]) -> list[str]:
+    faults: list[str] = []
     finished = Counter((event.step, event.call) for event in log if isinstance(event, CallFinished))
     if any(count > 1 for count in finished.values()):
         faults.append(f"run {n}: a call ended twice: {finished}")
@@ -71,7 +77,7 @@ def stale_writes(folder: Path) -> list[str]:
     faults: list[str] = []
     for run_id, written in units.items():
         ordered = sorted(written, key=lambda unit: (unit[0], unit[1], unit[2]))
-        for earlier, later in zip(ordered, ordered[1:], strict=False):
+        for earlier, later in pairwise(ordered):
             if later[0] > later[1] and later[2] < earlier[2]:
                 faults.append(f"run {run_id}: epoch {later[2]} wrote {later[:2]} after {earlier}")
     return faults

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -48,9 +49,9 @@ def test_any_error_of_append_is_tried_again_with_the_same_unit_after_growing_pau
     given = [(args[0].epoch, args[0].last_seq, list(args[1]), named) for _, args, named in tries]
     assert all(one == given[0] for one in given), "a unit changed between two tries"
     starts = [at for at, _, _ in tries]
-    pauses = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(starts)]
     assert pauses[0] > 0
-    assert all(later >= earlier - 0.001 for earlier, later in zip(pauses, pauses[1:], strict=False)), pauses
+    assert all(later >= earlier - 0.001 for earlier, later in pairwise(pauses)), pauses
     assert 0.5 < pauses[-1] <= 30, f"the pauses are {pauses}"
 
 
@@ -75,7 +76,7 @@ def test_what_no_second_try_can_mend_ends_the_run_at_once(backend: str, error: t
 
     assert run_virtual(work, backend=backend) < 2.5
     units = [(args[0].last_seq, len(args[1])) for _, args, _ in disturbance.tries]
-    assert len(units) == len(set(units)) or error is not ClaimLost, f"a refused unit was given again: {units}"
+    assert len(units) == len(set(units)), f"a refused unit was given again: {units}"
 
 
 @BACKENDS

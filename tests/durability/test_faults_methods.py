@@ -22,7 +22,7 @@ def most(kind: Kind, method: str) -> int:
     """How many calls of a method are disturbed, one after the other: all, as long as that is quick."""
     if LONG or (kind, method) == ("memory", "append"):
         return 1000
-    return 8 if method == "append" else 3
+    return 6 if method == "append" else 2
 
 
 def fault_of(ground: Ground, scene: Scene, disturbance: Disturbance, backend: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -14,10 +15,13 @@ import pytest
 
 from llmorch import CallFinished, CallStarted, Orchestrator, RunResumed, StepSucceeded
 from llmorch.event_late import late_events
+from llmorch.ports import RunStore
 from tests.architecture.tree import ROOT
+from tests.durability.faults_wait import until, until_asked
 from tests.durability.processes_flow import noted, opened
 from tests.durability.processes_hang import Slow, workflow
-from tests.durability.test_processes_storm import LEASE_S, URLS
+from tests.durability.processes_places import KINDS, url_of
+from tests.durability.test_processes_storm import LEASE_S
 
 pytestmark = pytest.mark.anyio
 LIMIT_S = 60
@@ -49,9 +53,15 @@ def rest_of(child: subprocess.Popen[str], folder: Path) -> str:
     return said.strip()
 
 
-@pytest.mark.parametrize("kind", URLS)
-async def test_a_stale_owner_writes_nothing_and_its_late_answer_is_in_the_inbox(kind: str, tmp_path: Path) -> None:
-    url = URLS[kind](tmp_path)
+async def has_a_result(store: RunStore, run_id: str) -> bool:
+    return any(isinstance(event, StepSucceeded) for event in await store.events(run_id, limit=10_000))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_stale_owner_writes_nothing_and_its_late_answer_is_in_the_inbox(
+    kind: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    url = url_of(kind, tmp_path, pytestconfig)
     with stopped(url, tmp_path) as (child, run_id):
         store = opened(url, owner="second", lease_s=LEASE_S)
         with anyio.fail_after(LIMIT_S):
@@ -73,10 +83,12 @@ async def test_a_stale_owner_writes_nothing_and_its_late_answer_is_in_the_inbox(
         assert [step for _, step in noted(tmp_path / "sent")] == ["first", "first", "second"]
 
 
-@pytest.mark.parametrize("kind", URLS)
-async def test_a_late_answer_is_the_result_of_a_step_that_still_waits(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_late_answer_is_the_result_of_a_step_that_still_waits(
+    kind: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     """The new owner asks again and gets no answer; the old one's answer comes first, is taken, and is billed once."""
-    url = URLS[kind](tmp_path)
+    url = url_of(kind, tmp_path, pytestconfig)
     (tmp_path / "new").mkdir()
     with stopped(url, tmp_path) as (child, run_id):
         store = opened(url, owner="second", lease_s=LEASE_S)
@@ -84,11 +96,9 @@ async def test_a_late_answer_is_the_result_of_a_step_that_still_waits(kind: str,
             provider = Slow(tmp_path / "new", "new", hangs=True)
             async with Orchestrator(store, providers=[provider], model="shared:m", workflows=[workflow()]) as orch:
                 handle = await orch.takeover(run_id)
-                while not noted(tmp_path / "new" / "sent"):
-                    await anyio.sleep(0.01)
+                await until(lambda: bool(noted(tmp_path / "new" / "sent")))
                 assert await anyio.to_thread.run_sync(rest_of, child, tmp_path) == "lost"
-                while not any(isinstance(e, StepSucceeded) for e in await store.events(run_id, limit=10_000)):
-                    await anyio.sleep(0.01)
+                await until_asked(partial(has_a_result, store, run_id))
                 (tmp_path / "new" / "go").touch()
                 run = await handle.result()
                 assert (run.status, run.output) == ("succeeded", "new second")

@@ -1,4 +1,4 @@
-"""Two and four processes on one store are killed, stopped and continued: each step is recorded once, nothing is lost."""
+"""Two and four processes on one store are killed, stopped and continued: each step is recorded once, and all end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,13 @@ import pytest
 
 from llmorch.ports import RunStore
 from tests.architecture.tree import ROOT
+from tests.durability.faults_wait import until
 from tests.durability.processes_flow import noted, opened, sent
 from tests.durability.processes_judge import faults_in, integrity_of, log_of, rows_of, stale_writes
+from tests.durability.processes_places import KINDS, url_of
 
 LONG = os.environ.get("LLMORCH_LONG") == "1"
-RUNS = 300 if LONG else 30
+RUNS = {"sqlite": 300, "postgres": 300} if LONG else {"sqlite": 30, "postgres": 12}
 LIMIT_S = 1_200 if LONG else 90
 LEASE_S = 2.0
 FINAL = ("succeeded", "partial", "failed", "cancelled")
@@ -35,6 +37,7 @@ class Storm:
     forker: subprocess.Popen[str]
     folder: Path
     dice: random.Random
+    runs: int
     alive: list[int] = field(default_factory=list[int])
     kills: int = 0
     stops: int = 0
@@ -87,15 +90,15 @@ class Storm:
 
 
 @contextmanager
-def storm(url: str, folder: Path, seed: int) -> Iterator[Storm]:
+def storm(url: str, folder: Path, runs: int, *, seed: int) -> Iterator[Storm]:
     (folder / "stopped").mkdir()
-    task = {"url": url, "folder": str(folder), "runs": RUNS, "seed": seed, "lease_s": LEASE_S}
+    task = {"url": url, "folder": str(folder), "runs": runs, "seed": seed, "lease_s": LEASE_S}
     with (folder / "stderr").open("w", encoding="utf-8") as stderr:
         forker = subprocess.Popen(
             [sys.executable, "-m", "tests.durability.processes_child", json.dumps(task)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True,
         )  # fmt: skip
-    made = Storm(forker, folder, random.Random(seed))
+    made = Storm(forker, folder, random.Random(seed), runs)
     try:
         yield made
     finally:
@@ -107,20 +110,20 @@ async def blow(made: Storm, store: RunStore, count: int) -> None:
     for _ in range(count):
         made.fork()
     ended = 0
-    while ended < RUNS:
+    while ended < made.runs:
         await anyio.sleep(made.dice.uniform(0.02, 0.15))
-        ended = sum(row.status in FINAL for row in await rows_of(store, RUNS))
-        if ended < RUNS * 0.8:
+        ended = sum(row.status in FINAL for row in await rows_of(store, made.runs))
+        if ended < made.runs * 0.8:
             if made.dice.random() < 0.5:
                 made.kill()
             else:
                 await made.stop_and_go_on()
 
 
-async def judge(store: RunStore, folder: Path) -> list[str]:
-    rows = await rows_of(store, RUNS)
+async def judge(store: RunStore, folder: Path, runs: int) -> list[str]:
+    rows = await rows_of(store, runs)
     keys = sorted(row.idempotency_key or "" for row in rows)
-    faults = [] if keys == sorted(f"run-{n}" for n in range(RUNS)) else [f"{len(rows)} runs: {keys}"]
+    faults = [] if keys == sorted(f"run-{n}" for n in range(runs)) else [f"{len(rows)} runs: {keys}"]
     requests = sent(folder)
     for row in rows:
         n = int((row.idempotency_key or "run--1").removeprefix("run-"))
@@ -128,19 +131,14 @@ async def judge(store: RunStore, folder: Path) -> list[str]:
     return faults + stale_writes(folder)
 
 
-def sqlite_url(folder: Path) -> str:
-    return f"sqlite:///{folder}/runs.db"
-
-
-URLS: dict[str, Callable[[Path], str]] = {"sqlite": sqlite_url}
-
-
 @pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("kind", URLS)
-def test_killed_and_stopped_processes_lose_nothing_and_do_nothing_twice(kind: str, count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_and_stopped_processes_lose_nothing_and_do_nothing_twice(
+    kind: str, count: int, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     given = os.environ.get("STORM_SEED", "")
     seed = int(given) if given else random.SystemRandom().randrange(2**32)
-    url = URLS[kind](tmp_path)
+    url = url_of(kind, tmp_path, pytestconfig)
 
     async def work(made: Storm) -> list[str]:
         store = opened(url, lease_s=LEASE_S)
@@ -149,13 +147,12 @@ def test_killed_and_stopped_processes_lose_nothing_and_do_nothing_twice(kind: st
                 await blow(made, store, count)
             made.say("end")
             with anyio.fail_after(30):
-                while made.forker.poll() is None:
-                    await anyio.sleep(0.05)
-            return await judge(store, tmp_path)
+                await until(lambda: made.forker.poll() is not None)
+            return await judge(store, tmp_path, made.runs)
         finally:
             await store.aclose()
 
-    with storm(url, tmp_path, seed) as made:
+    with storm(url, tmp_path, RUNS[kind], seed=seed) as made:
         try:
             faults = anyio.run(work, made)
         except TimeoutError:

@@ -73,12 +73,13 @@ def test_a_run_is_kept_by_a_store_found_by_its_entry_point(installed: Path) -> N
 def test_the_template_passes_its_own_tests(source: Path) -> None:
     printed = run("-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", cwd=source, path=source)
     assert re.search(r"Store LinesStore: \d\d passed, 2 skipped, 0 broken", printed)
+    assert re.search(r"Library LinesLibrary: \d\d passed, 0 skipped, 0 broken", printed)
 
 
 @pytest.mark.parametrize("file", sorted(TEMPLATE.rglob("*.py")), ids=lambda file: file.name)
 def test_the_template_uses_only_what_is_public(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     imported = re.findall(r"^\s*(?:from|import) (llmorch(?:\.[\w.]+)?)(?: import (.*))?$", text, re.MULTILINE)
-    modules = {"errors", "event_late", "event_lines", "events", "ports", "testing"}
+    modules = {"documents", "errors", "event_late", "event_lines", "events", "ports", "testing"}
     assert {module for module, _ in imported} <= {"llmorch", *(f"llmorch.{name}" for name in modules)}
     assert not [names for _, names in imported if re.search(r"\b_", names)]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .memory import MemoryStore
     from .memory_cache import MemoryCache
     from .memory_library import MemoryLibrary
+    from .sqlalchemy.library import SqlAlchemyLibrary
     from .sqlalchemy.store import SqlAlchemyStore
     from .sqlite.backup import BackupFile, Backups, Restored
     from .sqlite.database import Migration
@@ -24,6 +25,7 @@ __all__ = [
     "MemoryStore",
     "Migration",
     "Restored",
+    "SqlAlchemyLibrary",
     "SqlAlchemyStore",
     "SqliteLibrary",
     "SqliteStore",
@@ -41,6 +43,7 @@ __getattr__, __dir__ = attach(
         "MemoryStore": "llmorch.stores.memory",
         "Migration": "llmorch.stores.sqlite.database",
         "Restored": "llmorch.stores.sqlite.backup",
+        "SqlAlchemyLibrary": "llmorch.stores.sqlalchemy.library",
         "SqlAlchemyStore": "llmorch.stores.sqlalchemy.store",
         "SqliteLibrary": "llmorch.stores.sqlite.library",
         "SqliteStore": "llmorch.stores.sqlite.store",

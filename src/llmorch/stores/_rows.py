@@ -14,7 +14,7 @@ from ..event_lines import from_line, own_fields
 from ..events import Event
 from ..ports import InboxItem, RunRow
 
-__all__ = ["EventColumns", "event_of", "events_of", "item_of", "row_of", "unit_of"]
+__all__ = ["EventColumns", "event_of", "events_of", "item_of", "row_of", "sum_of", "unit_of"]
 
 EventColumns = tuple[int, str, str, int, int, bytes, bytes]
 """seq, kind, step, call, at, data, sum."""
@@ -106,3 +106,8 @@ def _corrupt(run_id: str, what: str) -> StoreCorrupt:
         f"Run {run_id}: {what}; nothing was changed. Keep a copy of the data as they are, and restore a backup",
         run_id=run_id,
     )
+
+
+def sum_of(data: bytes, *, kind: str, version: int) -> bytes:
+    """Checksum of a version of a document; its name may change."""
+    return hashlib.sha256(f"{kind}\0{version}\0".encode() + data).digest()[:16]

@@ -27,7 +27,7 @@ def test_a_url_names_a_store(tmp_path: Path) -> None:
     ],
 )
 def test_what_names_no_store_is_told_what_would(url: str, told: str) -> None:
-    with pytest.raises(ValueError, match="give|Give|write") as caught:
+    with pytest.raises(ValueError, match=r"give|Give|write") as caught:
         Orchestrator(url)
     assert told in str(caught.value)
     assert "hidden" not in str(caught.value)

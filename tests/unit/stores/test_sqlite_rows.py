@@ -26,8 +26,8 @@ from llmorch.models.failure import Failure
 from llmorch.models.message import ToolCall
 from llmorch.models.usage import Usage
 from llmorch.ports import Claim, InboxItem, RunRow
-from llmorch.stores.sqlite import SqliteStore
 from llmorch.stores._rows import event_of, unit_of
+from llmorch.stores.sqlite import SqliteStore
 from tests.unit.stores.sqlite_parts import made, note
 
 EVENTS: list[Event] = [

@@ -88,7 +88,45 @@ _FIRST = (
         GROUP BY r.id, r.workflow, e.step, e.call""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_SECOND = (
+    # A B-tree has no room for the longest names that are allowed; line breaks are in none.
+    """CREATE TABLE documents(
+        n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        kind text COLLATE "C" NOT NULL,
+        folder text COLLATE "C" NOT NULL,
+        name text COLLATE "C" NOT NULL,
+        version bigint NOT NULL,
+        created_at bigint NOT NULL,
+        deleted_at bigint,
+        CONSTRAINT documents_key EXCLUDE USING hash ((kind || E'\\n' || folder || E'\\n' || name) WITH =)
+    )""",
+    """CREATE TABLE document_versions(
+        n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        document bigint NOT NULL REFERENCES documents(n) ON DELETE CASCADE,
+        version bigint NOT NULL,
+        at bigint NOT NULL,
+        data bytea NOT NULL,
+        sum bytea NOT NULL,
+        UNIQUE (document, version)
+    )""",
+    """CREATE TABLE document_uses(
+        version bigint NOT NULL REFERENCES document_versions(n) ON DELETE CASCADE,
+        place bigint NOT NULL,
+        used bigint NOT NULL REFERENCES document_versions(n),
+        PRIMARY KEY (version, place)
+    )""",
+    "CREATE INDEX document_uses_used ON document_uses(used)",
+    """CREATE TABLE cache(
+        n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        key text COLLATE "C" NOT NULL UNIQUE,
+        entry bytea NOT NULL,
+        until bigint,
+        used_at bigint NOT NULL
+    )""",
+    "CREATE INDEX cache_used ON cache(used_at)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 """The n-th leads from schema n - 1 to n; schema 0 has no tables. One that was released is never changed."""
 
 

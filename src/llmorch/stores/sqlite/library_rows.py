@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,8 +10,9 @@ from typing import Any, Final
 
 from ...documents import Document, Kind, Use, decode, label
 from ...errors import StoreCorrupt
+from .._rows import sum_of
 
-__all__ = ["Row", "documents_of", "find", "sum_of", "users_of"]
+__all__ = ["Row", "documents_of", "find", "users_of"]
 
 Row = tuple[int, str, str, str, int, int, int, int | None, bytes, bytes]
 """n of the version, kind, name, folder, version, created_at, updated_at, deleted_at, data, sum."""
@@ -28,11 +28,6 @@ _USERS: Final = (
     f"{_JOINED} AND v.version = d.version WHERE d.deleted_at IS NULL AND d.n <> ? AND EXISTS ("
     "SELECT 1 FROM document_uses u JOIN document_versions w ON w.n = u.used WHERE u.user = v.n AND w.document = ?)"
 )
-
-
-def sum_of(data: bytes, *, kind: str, version: int) -> bytes:
-    """Checksum of a version; its name may change."""
-    return hashlib.sha256(f"{kind}\0{version}\0".encode() + data).digest()[:16]
 
 
 def find(

@@ -10,8 +10,9 @@ from typing import Final
 
 from ..._clock import now_us
 from ...documents import Document, Kind, Use, encode
+from .._rows import sum_of
 from ..library_rules import conflict_in, in_use, not_found, taken, unknown_use
-from .library_rows import documents_of, find, sum_of, users_of
+from .library_rows import documents_of, find, users_of
 from .rows import Work
 
 __all__ = ["LibraryUnits"]

@@ -14,10 +14,9 @@ from ...documents import label
 from ...errors import StoreCorrupt, StoreError
 from ...events import Event, RunFinished, RunResumed, RunStarted
 from ...ports import RunRow
-from .._rows import event_of, item_of, row_of
+from .._rows import event_of, item_of, row_of, sum_of
 from .copies import snapshot
 from .faults import Refused, error_of, trouble_of
-from .library_rows import sum_of
 from .place import Place
 from .queries import FROM_RUNS
 from .schema import version_of

@@ -1,5 +1,6 @@
-"""A run store for llmorch that keeps everything in one file of JSON lines."""
+"""A run store and a library for llmorch, each of which keeps everything in one file of JSON lines."""
 
+from .library import LinesLibrary
 from .store import LinesStore
 
-__all__ = ["LinesStore"]
+__all__ = ["LinesLibrary", "LinesStore"]

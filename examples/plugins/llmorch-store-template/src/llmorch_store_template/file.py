@@ -1,4 +1,4 @@
-"""The file: who may write, what was written, and which owners live."""
+"""A file of lines: who may write, what was written, and which owners live."""
 
 from __future__ import annotations
 
@@ -8,31 +8,45 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
 
-from .book import Book
+
+class Sum(Protocol):
+    """What the lines of a file add up to."""
+
+    def apply(self, line: str) -> None:
+        """Take one commit."""
+        ...
 
 
-class LinesFile:
-    """One open handle on the file of commits. Not for Windows, which has no `flock`."""
+S = TypeVar("S", bound=Sum)
 
-    def __init__(self, path: Path) -> None:
+
+class LinesFile(Generic[S]):
+    """One open handle on the file of commits. Not for Windows, which has no `flock`.
+
+    Args:
+        state: As it is before the first line.
+    """
+
+    def __init__(self, path: Path, state: S) -> None:
         self.path = path
-        self.book = Book()
+        self.state = state
         self._turn = threading.Lock()
         self._file: int | None = None
         self._read = 0
         self._owners: dict[str, int] = {}
 
     @contextmanager
-    def turn(self) -> Iterator[Book]:
+    def turn(self) -> Iterator[S]:
         """The state with every commit of every process in it; nobody else writes meanwhile."""
         with self._turn:
             file = self._opened()
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
                 self._catch_up(file)
-                yield self.book
+                yield self.state
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
@@ -65,7 +79,7 @@ class LinesFile:
             data += os.pread(file, size - self._read - len(data), self._read + len(data))
         whole = data.rfind(b"\n") + 1
         for line in data[:whole].splitlines():
-            self.book.apply(line.decode("ascii"))
+            self.state.apply(line.decode("ascii"))
         self._read += whole
         if whole < len(data):
             os.ftruncate(file, self._read)  # a writer died in the middle of a line

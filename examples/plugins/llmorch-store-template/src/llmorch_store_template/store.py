@@ -33,7 +33,7 @@ class LinesStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file = LinesFile(self.path)
+        self._file = LinesFile(self.path, Book())
 
     @classmethod
     def from_url(cls, url: str, *, durability: str = "power") -> LinesStore:

@@ -1,0 +1,54 @@
+"""Runs that lose their process twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmorch import CallStarted, Event, Payload, ToolFinished, ToolStarted, Workflow, tool
+from llmorch.ports import ProviderResponse, ToolCall, Usage
+from tests.flow.elsewhere import SharedStore, cut, dying, process
+
+pytestmark = pytest.mark.anyio
+
+
+def wish(word: str) -> ProviderResponse:
+    """An answer that asks for a tool."""
+    return ProviderResponse("", (ToolCall("c1", "note", f'{{"word": "{word}"}}'),), Usage(1, 1), "tool_calls")
+
+
+async def cut_at_second_call(store: SharedStore, run_id: str) -> SharedStore:
+    log = await store.events(run_id, limit=100_000)
+    is_second = [isinstance(event, CallStarted) and event.call == 2 for event in log]
+    return await cut(store, run_id, is_second.index(True) + 1)
+
+
+async def test_a_tool_that_was_cut_off_once_is_not_run_a_third_time() -> None:
+    ran: list[str] = []
+
+    @tool
+    def note(word: str) -> str:
+        """Note."""
+        ran.append(word)
+        return f"noted {word} as number {len(ran)}"
+
+    def flow() -> Workflow[Any]:
+        return Workflow.of(Payload("ask", "Go.", tools=[note]), name="w")
+
+    def is_tool(event: Event) -> bool:
+        return isinstance(event, ToolStarted)
+
+    store, run_id = await dying(flow(), {"ask": [wish("tea"), "old"]}, when=is_tool)
+    ran.clear()
+    async with process(store, {"ask": ["older"]}, workflows=[flow()]) as s:
+        await s.orch.attach(run_id).result()
+    assert ran == ["tea"], "nobody knows what it did the first time"
+    store = await cut_at_second_call(store, run_id)
+    async with process(store, {"ask": ["new"]}, workflows=[flow()]) as s:
+        run = await s.orch.attach(run_id).result()
+        (request,) = s.provider.requests
+        assert run.output == "new"
+        assert [message.text for message in request.messages if message.role == "tool"] == ["noted tea as number 1"]
+        kept = [event for event in await s.log(run_id) if isinstance(event, ToolFinished)]
+    assert (ran, len(kept)) == (["tea"], 1)

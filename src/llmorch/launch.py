@@ -81,20 +81,22 @@ class Launcher:
         """What this process is called in the store; one that several processes use has a name for each."""
         return str(getattr(self._store, "owner", "here"))
 
-    def checked(self, action: Action[Any] | Callable[..., Any], given: Collection[str] = ()) -> WorkflowDef:
+    def checked(
+        self, action: Action[Any] | Callable[..., Any], given: Callable[[], Collection[str]] = tuple
+    ) -> WorkflowDef:
         """The action as a definition without a fault; what is no Workflow becomes one of one step.
 
         Args:
-            given: Names of the inputs the caller has; those a bare action has a default for become inputs.
+            given: Gives the names of the inputs the caller has; those a bare action has a default for become inputs.
 
         Raises:
             WorkflowInvalid: It cannot run; every fault is listed.
         """
-        workflow = cast("Workflow[Any]", action) if isinstance(action, Workflow) else one_step(action, given)
+        workflow = cast("Workflow[Any]", action) if isinstance(action, Workflow) else one_step(action, given())
         definition, faults = workflow.draft()
-        passed: WeakSet[Launcher] | None = definition.memo.get("passed")
+        passed = cast("WeakSet[Launcher] | None", definition.memo.get("passed"))
         if passed is None:
-            passed = definition.memo["passed"] = WeakSet()
+            definition.memo["passed"] = passed = WeakSet[Launcher]()
         if not faults and self in passed:
             return definition
         checked = check(definition, self.catalog)
@@ -136,8 +138,7 @@ class Launcher:
         self.bind()
         limit_s, tags = options.checked_timeout(), options.checked_tags()
         budget = checked_budget(options.budget) or self.budget
-        is_bare = not isinstance(action, Workflow) and not isinstance(values, str)
-        definition = self.checked(action, {*(values or ()), *inputs} if is_bare else ())
+        definition = self.checked(action, lambda: () if isinstance(values, str) else {*(values or ()), *inputs})
         if budget is not None:
             self.refuse_unpriced(definition, budget)
         prepared = prepare_inputs(definition, values, keywords=inputs, options=options.used())

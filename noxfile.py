@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -53,14 +54,27 @@ def tests_core(session: nox.Session) -> None:
 @nox.session
 def durability(session: nox.Session) -> None:
     """The long proofs: a minute of cancelled calls over each transport and backend, killed processes."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[postgres,test]")
     session.run(
         "pytest",
         "tests/durability",
         "tests/wire/test_cancel_storm.py",
         *session.posargs,
-        env={"LLMORCH_LONG": "1"},
+        env=_long(),
     )
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Bugs are put into a copy of the package one after the other, and the tests must notice each of them."""
+    session.install("-e", ".[postgres,test]")
+    session.run("python", "-m", "tests.mutants", *session.posargs, env=_long())
+
+
+def _long() -> dict[str, str]:
+    """For proofs in their long form, which keep their figures for `python -m tests.durability.report`."""
+    kept = os.environ.get("LLMORCH_RESULTS")
+    return {"LLMORCH_LONG": "1"} if kept is None else {"LLMORCH_LONG": "1", "LLMORCH_RESULTS": kept}
 
 
 @nox.session

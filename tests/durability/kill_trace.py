@@ -75,7 +75,7 @@ def counted(trace: str, call: str) -> int:
 
 
 def sent_unsynced(trace: str, *, file: str) -> tuple[int, int]:
-    """How many requests were sent, and how many of them while something written to the file was not yet synced."""
+    """How many requests were sent, and how many of them before a sync since the last one, or with a write after it."""
     sent = unsynced = 0
     is_synced, syncing = True, set[str]()
     for line in trace.splitlines():
@@ -91,4 +91,5 @@ def sent_unsynced(trace: str, *, file: str) -> tuple[int, int]:
         if '"POST ' in line:
             sent += 1
             unsynced += not is_synced
+            is_synced = False  # the next one needs a sync of its own start
     return sent, unsynced

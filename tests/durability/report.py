@@ -22,6 +22,13 @@ _KNOWN = (
     "proof", "store", "fixture", "seed", "runs", "kills", "seconds", "version",
     "kernel", "machine", "python", "sqlite", "file_system", *_FAULTS,
 )  # fmt: skip
+_MUTANTS = "mutants"
+_ABOUT_MUTANTS = """\
+## Mutants
+
+Tests that cannot fail prove nothing. `nox -s mutants` puts these bugs into a copy of the package, one after the other,
+and carries out the tests that must notice them: {caught} of {count} were noticed.
+"""
 _HEAD = """\
 # Reliability report
 
@@ -65,13 +72,31 @@ def results_in(folder: Path) -> list[Result]:
 
 def page(results: Sequence[Result]) -> str:
     """The page for these results."""
-    parts = [_HEAD, "## In all", _totals(results), "## Where it was carried out", _places(results)]
+    mutants = [result for result in results if result["proof"] == _MUTANTS]
+    results = [result for result in results if result["proof"] != _MUTANTS]
+    parts = [_HEAD, "## In all", _totals(results), "## Where it was carried out", _places([*results, *mutants])]
     for proof in dict.fromkeys(result["proof"] for result in results):
         parts += [
             f"## {proof[:1].upper()}{proof[1:]}",
             _rows([result for result in results if result["proof"] == proof]),
         ]
+    if mutants:
+        parts += [_ABOUT_MUTANTS.format(caught=_caught(mutants), count=len(mutants)), _mutants(mutants)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _caught(mutants: Sequence[Result]) -> int:
+    return sum(mutant["outcome"] == "caught" for mutant in mutants)
+
+
+def _mutants(mutants: Sequence[Result]) -> str:
+    """A row for each bug that was put into the code."""
+    rows: list[Sequence[object]] = []
+    for mutant in mutants:
+        told = mutant["told"].replace("|", "\\|").replace("\n", " ")
+        noticed = told if mutant["outcome"] == "caught" else f"**{mutant['outcome']}**: {told}"
+        rows.append((mutant["fixture"], mutant["file"], mutant["breaks"], noticed, mutant["seconds"]))
+    return _table(("mutant", "in", "what it breaks", "the test that notices it", "seconds"), rows)
 
 
 def _totals(results: Sequence[Result]) -> str:

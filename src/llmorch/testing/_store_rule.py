@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, cast
 
 import anyio
 
-from .._clock import monotonic, now_us
+from .._clock import now_us
 from ..errors import ClaimLost, LLMOrchError
 from ..event_lines import to_line
 from ..events import Event, RunStarted, Warned
 from ..ports import Claim, RunRow, RunStore
 from ..runid import new_run_id
+from ._adapter import AdapterCase
 from ._suite import Broken, SuiteRule, broken, name_of
 
 __all__ = [
@@ -34,45 +34,22 @@ __all__ = [
 
 T = TypeVar("T")
 Reopen = Callable[[RunStore], RunStore | Awaitable[RunStore]]
-_CLOSE_S = 5.0
 _OWN = ("lease_until", "totals")  # a store may have its own view of these
 _SHOWN = 60
 
 
 @dataclass
-class StoreCase:
+class StoreCase(AdapterCase[RunStore]):
     """One empty store under test, on one loop.
 
     Attributes:
-        raw: The store as the factory made it; `store` is the same with a limit on each call.
-        again: Opens the same data once more, or None for a store that keeps nothing.
-        limit_s: Seconds a call may take.
-        asked_at: When the store was last asked something, by the clock of `monotonic`.
-        asking: The method that was asked last.
+        store: The store with a limit on each call; `raw` is the same as the factory made it.
     """
 
-    raw: RunStore
-    again: Reopen | None
-    limit_s: float
-    asked_at: float = field(default_factory=monotonic)
-    asking: str = "the factory"
-    handles: list[RunStore] = field(default_factory=list[RunStore])
     store: RunStore = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = self.bounded(self.raw)
-
-    def bounded(self, raw: RunStore) -> RunStore:
-        """The store with a limit on each call; closed when the rule ends."""
-        self.handles.append(raw)
-        return cast("RunStore", _Bounded(raw, self))
-
-    async def opened(self) -> RunStore:
-        """Another handle on the same data."""
-        assert self.again is not None
-        self.asking = "reopen"
-        made: Any = self.again(self.raw)  # Any: a store, or what one waits for to get it
-        return self.bounded(await made if inspect.isawaitable(made) else made)
 
     def row(self, **values: Any) -> RunRow:  # Any: fields of a row, which dataclasses.replace checks
         """A row of a new run that "owner-1" carries out."""
@@ -103,34 +80,6 @@ class StoreCase:
         found = len(await self.log(before.id))
         if found != before.last_seq:
             broken(f"after {what}, the log holds {found} events, not {before.last_seq}")
-
-    async def close(self) -> None:
-        """Let go of every handle; what that raises is the business of the rule `closing`."""
-        for handle in self.handles:
-            with anyio.move_on_after(_CLOSE_S, shield=True):
-                try:
-                    await handle.aclose()
-                except Exception:  # as above
-                    continue
-
-
-class _Bounded:
-    """Any store, with a limit on each of its methods."""
-
-    def __init__(self, raw: RunStore, case: StoreCase) -> None:
-        self._raw, self._case = raw, case
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:  # Any: whatever the method gives
-        method = getattr(self._raw, name)
-        case = self._case
-
-        async def asked(*given: Any, **named: Any) -> Any:  # Any: handed on as they are
-            case.asked_at, case.asking = monotonic(), f"{name}()"
-            with anyio.move_on_after(case.limit_s):
-                return await method(*given, **named)
-            broken(f"{name}() did not end within {case.limit_s:g} s")
-
-        return asked
 
 
 class Rule(SuiteRule[StoreCase]):

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from .._clock import monotonic
 from ..ports import RunStore
 from . import _store_log as log
 from . import _store_owners as owners
 from . import _store_reopened as reopened
 from . import _store_rows as rows
-from ._store_rule import Reopen, Rule, StoreCase
-from ._suite import (
-    Broken,
-    Checked,
-    ConformanceFailed,
-    Passed,
-    Report,
-    checked,
-    installed_backends,
-    known,
-    name_of,
-    on_a_loop,
-)
+from ._adapter import checks_of
+from ._store_rule import Reopen, StoreCase
+from ._suite import Checked, ConformanceFailed, Report
 
 __all__ = ["StoreConformance", "check_run_store"]
 
@@ -87,50 +74,8 @@ def check_run_store(
         >>> "idempotent" in report.passed, report.skipped["survives"]
         (True, 'no reopen= was given')
     """
-    waived = known(waive or {}, [rule.name for rule in _RULES])
-    suite = _Suite(factory, reopen, limit_s)
-    found = [suite.checked(backend, waived) for backend in backends or installed_backends()]
-    report = StoreConformance(suite.name, tuple(one for checks in found for one in checks))
+    name, checks = checks_of(_RULES, StoreCase, factory, reopen=reopen, waive=waive, backends=backends, limit_s=limit_s)
+    report = StoreConformance(name, checks)
     if report.broken:
         raise ConformanceFailed(report=report)
     return report
-
-
-@dataclass
-class _Suite:
-    factory: Callable[[], RunStore | Awaitable[RunStore]]
-    reopen: Reopen | None
-    limit_s: float
-    name: str = "?"
-    case: StoreCase | None = None
-    asked_at: float = 0.0
-
-    def checked(self, backend: str, waived: Mapping[str, str]) -> tuple[Checked, ...]:
-        """Every rule on one backend."""
-
-        def tried(rule: Rule) -> BaseException | None:
-            return self._tried(rule, backend)
-
-        return checked(_RULES, tried, backend=backend, waived=waived, basics=("made", "created"))
-
-    def _tried(self, rule: Rule, backend: str) -> BaseException | None:
-        """What ended the check, or None when all is well."""
-        self.case, self.asked_at = None, monotonic()
-        ended = on_a_loop(lambda: self._check(rule), backend, asked_at=self._asked_at, limit_s=self.limit_s)
-        if ended is None or isinstance(ended, Broken | Passed):
-            return ended
-        asked = "the factory" if self.case is None else self.case.asking
-        return Broken(f"{asked} raised {name_of(ended)}")
-
-    def _asked_at(self) -> float:
-        return self.asked_at if self.case is None else self.case.asked_at
-
-    async def _check(self, rule: Rule) -> None:
-        made: Any = self.factory()  # Any: a store, or what one waits for to get it
-        store: RunStore = await made if inspect.isawaitable(made) else made
-        self.name = type(store).__name__
-        self.case = case = StoreCase(store, self.reopen, self.limit_s)
-        try:
-            await rule.check(case)
-        finally:
-            await case.close()

@@ -180,7 +180,7 @@ def _truncated_accepted() -> None:
 def _definition_reread() -> None:
     """A run goes on with the workflow as it is now, not as it was when the run began."""
 
-    async def reread(self: Queries, row: RunRow) -> WorkflowDef:
+    async def reread(self: Queries, row: RunRow, *, needs_code: bool = True) -> WorkflowDef:
         return self.known[row.workflow]
 
     _patch(Queries, definition_of=reread)

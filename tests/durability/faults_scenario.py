@@ -101,7 +101,11 @@ async def no_more_than(tasks: int) -> None:
 
 def store_threads() -> list[str]:
     """The store's threads that live."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("llmorch")]
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith("llmorch-") and thread.name != "llmorch-portal"
+    ]
 
 
 async def disturbed(ground: Ground, scene: Scene, disturbance: Disturbance) -> Told:

@@ -95,6 +95,8 @@ if TYPE_CHECKING:
     from .models.payload import Payload
     from .models.policy import Budget, Default, Limit, Retry
     from .models.response import Response
+    from .models.question import Approval, Question
+    from .models.script import Script
     from .models.tool import Tool, tool
     from .models.usage import Usage
     from .orchestrator import Orchestrator
@@ -111,6 +113,7 @@ __all__ = [
     "Action",
     "AlreadyAnswered",
     "AnswerInvalid",
+    "Approval",
     "AuthenticationFailed",
     "BadAnswer",
     "BadRequest",
@@ -154,6 +157,7 @@ __all__ = [
     "Price",
     "ProviderError",
     "ProviderUnavailable",
+    "Question",
     "Range",
     "RateLimited",
     "Ref",
@@ -172,6 +176,7 @@ __all__ = [
     "RunStarted",
     "RunStatus",
     "RunWaiting",
+    "Script",
     "StepAnswered",
     "StepCancelled",
     "StepDelta",
@@ -301,6 +306,9 @@ __getattr__, __dir__ = _attach(
         "Text": "llmorch.models.message",
         "TimedOut": "llmorch.errors",
         "Tool": "llmorch.models.tool",
+        "Approval": "llmorch.models.question",
+        "Question": "llmorch.models.question",
+        "Script": "llmorch.models.script",
         "ToolError": "llmorch.errors",
         "ToolFinished": "llmorch.events",
         "ToolStarted": "llmorch.events",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from os import PathLike
 from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 from . import _wake, sync
+from .answers import OnAsk
 from .diff import Diff
 from .errors import LLMOrchError
 from .models.payload import Payload
@@ -39,10 +41,12 @@ class OrchestratorOptions(TypedDict, total=False):
     prices: Mapping[str, Price] | None
     credentials: CredentialSource | None
     workflows: Iterable[Workflow[Any]]
+    scripts: Iterable[str | PathLike[str]]
     deps: Any
     recover: Recover
     concurrency: int
     durability: Durability
+    on_ask: OnAsk | None
 
 
 _options: OrchestratorOptions = {}

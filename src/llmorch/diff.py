@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
-from .definition.actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from .definition.actions import (
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+    nested_of,
+)
 from .definition.node import refs_in
 from .definition.workflow import StepDef, WorkflowDef
 from .engine.adoption import Adoption
@@ -22,6 +32,7 @@ from .planner.ranges import NO_COST, NOTHING, Range, usd
 __all__ = ["Diff", "diff_of"]
 
 _INDEX = re.compile(r"\[\d+\]")
+_TURN = re.compile(r"@\d+")
 _MOST_SHOWN = 40
 
 
@@ -97,9 +108,9 @@ def _unreached(definition: WorkflowDef, made: Adoption, prefix: str) -> Iterator
         state = steps.get(prefix + step.name)
         if state is None or (state.status == "pending" and state.path not in made.asked):
             yield prefix + step.name, _because(step, made, definition=definition, prefix=prefix)
-        elif isinstance(step.action, WorkflowAction):
+        elif (nested := nested_of(step.action)) is not None:
             for inner in _open_frames(state):
-                yield from _unreached(step.action.definition, made, f"{inner}/")
+                yield from _unreached(nested, made, f"{inner}/")
 
 
 def _open_frames(state: StepState) -> Iterator[str]:
@@ -149,6 +160,14 @@ def _difference(then: ActionDef, now: ActionDef) -> str | None:
             return None if _glance(then) == _glance(now) else "its code changed"
         case WorkflowAction(), WorkflowAction():
             return None
+        case QuestionAction(question=old), QuestionAction(question=new):
+            return None if old == new else "its question changed"
+        case ScriptAction(script=old), ScriptAction(script=new):
+            return None if old == new else "its script changed"
+        case LoopAction(body=old), LoopAction(body=new):
+            return _difference(old, new)
+        case DispatchAction(), DispatchAction():
+            return None
         case _:
             return "it is another kind of step"
 
@@ -165,7 +184,7 @@ def _price(made: Adoption, planned: Iterable[PlannedStep] | None) -> tuple[Range
     done = Counter(_row_of(path) for path, step in made.state.steps.items() if step.finished_us is not None)
     calls, cost = NOTHING, None if planned is None else NO_COST
     for row in planned or ():
-        if row.kind != "payload":
+        if row.kind != "payload" and not (row.kind == "loop" and row.model is not None):
             continue
         share = Fraction(due[row.path], done[row.path] + due[row.path]) if done[row.path] else Fraction(1)
         calls += Range(
@@ -183,7 +202,7 @@ def _part(cost: Range[Decimal], share: Fraction) -> Range[Decimal]:
 
 def _row_of(path: str) -> str:
     """The plan's row that a path belongs to: items stand together, those of a payload under the map itself."""
-    return _INDEX.sub("[*]", path).removesuffix("[*]")
+    return _INDEX.sub("[*]", _TURN.sub("@*", path)).removesuffix("[*]").removesuffix("@*")
 
 
 def _usd(cost: Range[Decimal]) -> str:

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any, Final, Literal, NamedTuple, TypedDict, cast
 
 from ._clock import seconds
-from .definition.actions import ActionDef, PayloadAction, WorkflowAction
+from .definition.actions import ActionDef, DispatchAction, LoopAction, PayloadAction, WorkflowAction, parts_of
 from .definition.names import did_you_mean
 from .definition.node import Ref, as_binding
 from .definition.wiring import Draft, DraftStep, wire
-from .definition.workflow import MapRule, WorkflowDef
+from .definition.workflow import MapRule, OnUnknown, WorkflowDef
 from .errors import WorkflowInvalid
 from .models.block import Block
 from .models.policy import Default
@@ -21,15 +21,20 @@ from .workflow_files import draft_of
 __all__ = ["OnErrorArg", "Placed", "Placing", "replaced", "step_of", "with_block"]
 
 OnErrorArg = Literal["fail", "skip"] | Default | None
-_OPTIONS: Final = frozenset(("name", "after", "when", "on_error", "timeout", "on_unknown", "bind", "concurrency"))
+_OPTIONS: Final = frozenset((
+    "name", "after", "when", "on_error", "timeout", "on_unknown", "bind", "concurrency",
+    "until", "max_iterations", "carry", "on_exhausted", "among", "otherwise",
+))  # fmt: skip
 
 
 class Placed(NamedTuple):
-    """An action for a definition, its own name, and the names it reads."""
+    """An action for a definition, its own name, the names it reads, and the verb that places it."""
 
     action: ActionDef
     name: str
     reads: Collection[str]
+    verb: str = "add"
+    used: frozenset[str] = frozenset()  # options that only this verb has and that are given
 
 
 class Placing(TypedDict):
@@ -40,7 +45,7 @@ class Placing(TypedDict):
     when: str | Ref[Any] | None
     on_error: OnErrorArg
     timeout: float | timedelta | None
-    on_unknown: Literal["retry", "fail"]
+    on_unknown: OnUnknown
     bind: Mapping[str, Any] | None  # Any: whatever a binding may be
     bindings: Mapping[str, Any]
 
@@ -80,11 +85,12 @@ def _refuse_clash(placed: Placed, rule: MapRule | None, options: Placing) -> Non
     if rule is not None:
         used["concurrency"] = rule.concurrency
     used["after"] = options["after"] or None
+    used.update(dict.fromkeys(placed.used, True))
     used["on_unknown"] = None if options["on_unknown"] == "retry" else options["on_unknown"]
     for option, value in used.items():
         if value is not None and option in placed.reads:
             raise TypeError(
-                f"{option!r} is both an option of {'add' if rule is None else 'map'}() and a variable of "
+                f"{option!r} is both an option of {placed.verb if rule is None else 'map'}() and a variable of "
                 f'{placed.name!r}; bind it with bind={{"{option}": ...}}'
             )
 
@@ -139,6 +145,8 @@ def _block_names(action: ActionDef) -> Iterator[str]:
     elif isinstance(action, WorkflowAction):
         for step in action.definition.steps:
             yield from _block_names(step.action)
+    for part in parts_of(action):
+        yield from _block_names(part)
 
 
 def _with_block(action: ActionDef, block: Block) -> ActionDef:
@@ -146,6 +154,12 @@ def _with_block(action: ActionDef, block: Block) -> ActionDef:
         return action
     if isinstance(action, WorkflowAction):
         return WorkflowAction(_rewired(action.definition, block))
+    if isinstance(action, LoopAction):
+        return replace(action, body=_with_block(action.body, block))
+    if isinstance(action, DispatchAction):
+        branches = tuple((key, _with_block(branch, block)) for key, branch in action.branches)
+        otherwise = None if action.otherwise is None else _with_block(action.otherwise, block)
+        return DispatchAction(branches, otherwise)
     assert isinstance(action, PayloadAction)
     blocks = [block if old.name == block.name else old for old in action.payload.blocks]
     return PayloadAction(action.payload.using(blocks=blocks))

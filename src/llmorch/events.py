@@ -205,12 +205,20 @@ class LoopTurned(Event):
 
 @dataclass(slots=True)
 class StepWaiting(Event):
-    """A question is open; `deadline` in microseconds UTC."""
+    """A question is open; `schema` is what its answer must satisfy, `deadline` in microseconds UTC.
+
+    `about` says what is asked: `step`, the question that the step itself is; `tool`, whether the tool use of id `use`
+    may go on (`call` is the request that asked for it, else 0); `unknown`, what to do with a step that was in flight when its
+    process ended.
+    """
 
     step: str
     question: str
     schema: Mapping[str, Data] = field(default_factory=dict[str, Any])
     deadline: int | None = None
+    about: Literal["step", "tool", "unknown"] = "step"
+    call: int = 0
+    use: str | None = None
 
 
 @dataclass(slots=True)

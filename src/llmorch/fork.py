@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ._clock import now_us
@@ -60,7 +61,7 @@ async def forked(
         spend = budget.model_dump()
     if budget is not None:
         launcher.refuse_unpriced(definition, budget)
-    made = adoption_of(definition, former, replace=replace or {}, budget=spend)
+    made = adoption_of(definition, former, replace=replace or {}, budget=spend, scripts=launcher.scripts)
     live = await launcher.put(definition, made.events)
     assert isinstance(live, LiveRun), "a run without a key is always a new one"
     live.executor.adopt_from(made.results)
@@ -73,11 +74,13 @@ def adoption_of(
     *,
     replace: Mapping[str, Any],
     budget: Mapping[str, Data] | None = None,
+    scripts: Sequence[Path] = (),
 ) -> Adoption:
     """What a run of the definition would adopt of the former one.
 
     Args:
         replace: Path of a step or name of an input -> its value.
+        scripts: Folders in which scripts are looked for.
 
     Raises:
         InputInvalid: A value does not fit, or there is no such step or input.
@@ -102,7 +105,7 @@ def adoption_of(
         at_us=now_us(),
     )
     try:
-        return adopted(started, RunState(definition), former, replaced=steps)
+        return adopted(started, RunState(definition), former, replaced=steps, scripts=scripts)
     except KeyError as error:
         raise InputInvalid(
             f"replace: {error.args[0]!r} cannot be replaced: there is no such step, or the map or workflow around it "
@@ -112,7 +115,7 @@ def adoption_of(
 
 def _step_value(definition: WorkflowDef, path: str, value: Any) -> Data:  # Any: whatever the user gives
     """The value as data, validated to the step's type where the path names a step of the top workflow."""
-    if "/" in path or "[" in path:
+    if any(mark in path for mark in "/[@"):
         return to_data(value, where=f"replace: {path!r}")
     try:
         step = definition.step(path)

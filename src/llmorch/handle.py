@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .engine.listener import Listener
 from .events import Event
@@ -44,10 +44,23 @@ class RunHandle(Generic[T]):
         """The run's events in order, from after this seq to `RunFinished`; reconnect with the last seq seen."""
         return self._queries.listen(self._id, after=after)
 
-    async def result(self) -> Run[T]:
-        """The run when it has ended, wherever it is carried out; a failed run is returned, not raised.
+    async def answer(self, step: str, value: Any, *, by: str | None = None) -> None:  # Any: an answer
+        """Answer the open question of a step; see `Orchestrator.answer`.
+
+        Raises:
+            NoSuchQuestion: The step asks nothing.
+            AlreadyAnswered: The question has its answer.
+            AnswerInvalid: The answer does not fit; the question stays open.
+        """
+        await self._queries.answer(self._id, step, value, by=by)
+
+    async def result(self, *, wait_for_answers: bool = False) -> Run[T]:
+        """The run when it has ended or waits for people, wherever it is carried out; a failed one is not raised.
 
         A run that nobody will go on with is returned as it is, `interrupted`.
+
+        Args:
+            wait_for_answers: Also wait until its questions are answered.
 
         Raises:
             RunNotFound: There is no such run.
@@ -58,7 +71,7 @@ class RunHandle(Generic[T]):
             await self._live.wait()
             if isinstance(self._live.failure, Exception):
                 raise self._live.failure
-        return await self._queries.result(self._id)
+        return await self._queries.result(self._id, wait_for_answers=wait_for_answers)
 
     async def peek(self) -> Run[T]:
         """The run as far as it has come; does not wait for it.

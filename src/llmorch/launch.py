@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -11,7 +12,9 @@ import anyio
 from . import _wake
 from ._clock import now_us
 from ._json import sha256
+from .answers import OnAsk, checked_on_ask
 from .catalog import ModelCatalog
+from .definition.actions import scripts_in
 from .definition.workflow import WorkflowDef
 from .engine.places import Places
 from .engine.services import Services
@@ -31,6 +34,7 @@ from .ports import Claim, RunRow, RunStore
 from .queries import Queries
 from .run_options import Caching, RunOptions, checked_budget
 from .runid import new_run_id
+from .scripts.find import ScriptNotFound, find_script
 from .workflow import Workflow
 
 __all__ = ["Launcher"]
@@ -44,6 +48,8 @@ class Launcher:
     Attributes:
         budget: What a run may spend that names no budget of its own.
         closing: No further run is begun.
+        scripts: Folders in which scripts are looked for.
+        on_ask: Answers questions at once, of runs that bring nobody of their own.
     """
 
     def __init__(
@@ -57,11 +63,15 @@ class Launcher:
         limits: Limits | None,
         budget: Budget | None,
         cache: Caching,
+        scripts: Sequence[Path] = (),
+        on_ask: OnAsk | None = None,
     ) -> None:
         self.catalog = catalog
         self.queries = queries
         self.budget = budget
         self.closing = False
+        self.scripts = scripts
+        self.on_ask = on_ask
         self._limits = limits
         self._cache = cache
         self._observers = observers_of(hooks)
@@ -141,6 +151,8 @@ class Launcher:
         definition = self.checked(action, lambda: () if isinstance(values, str) else {*(values or ()), *inputs})
         if budget is not None:
             self.refuse_unpriced(definition, budget)
+        self._refuse_scriptless(definition)
+        on_ask = checked_on_ask(options.on_ask)
         prepared = prepare_inputs(definition, values, keywords=inputs, options=options.used())
         started = RunStarted(
             definition.name,
@@ -153,9 +165,34 @@ class Launcher:
             at_us=now_us(),
             seq=1,
         )
-        return await self.put(definition, [started], key=options.checked_key())
+        return await self.put(definition, [started], key=options.checked_key(), on_ask=on_ask)
 
-    async def put(self, definition: WorkflowDef, events: Sequence[Event], *, key: str | None = None) -> LiveRun | str:
+    def _refuse_scriptless(self, definition: WorkflowDef) -> None:
+        """Nothing, unless a script is not where scripts are looked for; not while planning, which opens nothing.
+
+        Raises:
+            WorkflowInvalid: One is not.
+        """
+        found = definition.memo.get("scripts")
+        if found is None:
+            found = definition.memo["scripts"] = tuple(scripts_in(definition))
+        faults: list[str] = []
+        for path, script in found:
+            try:
+                find_script(script.path_or_name, self.scripts)
+            except ScriptNotFound as error:
+                faults.append(f"Step {path!r}: {error}")
+        if faults:
+            raise WorkflowInvalid(faults=faults, workflow=definition.name)
+
+    async def put(
+        self,
+        definition: WorkflowDef,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        on_ask: OnAsk | None = None,
+    ) -> LiveRun | str:
         """Put a run that begins with these events into the store, owned by this process.
 
         Returns:
@@ -189,13 +226,14 @@ class Launcher:
         state = RunState(definition)
         for event in events:
             state.apply(event)
-        return self.carried(state, Claim(row.id, row.epoch, row.last_seq))
+        return self.carried(state, Claim(row.id, row.epoch, row.last_seq), on_ask=on_ask)
 
-    def carried(self, state: RunState, claim: Claim, *, since: int = 0) -> LiveRun:
+    def carried(self, state: RunState, claim: Claim, *, since: int = 0, on_ask: OnAsk | None = None) -> LiveRun:
         """The run of that state, carried out here.
 
         Args:
             since: Hooks see what comes after this seq.
+            on_ask: Answers its questions at once; None: who the orchestrator knows, if anybody.
         """
         if self._services is None:
             self._services = Services(
@@ -208,9 +246,16 @@ class Launcher:
                 cache=self._cache.cache,
                 cache_all=self._cache.is_default,
                 cache_ttl_s=self._cache.ttl_s,
+                scripts=self.scripts,
             )
         live = LiveRun(
-            state, store=self._store, claim=claim, services=self._services, observers=self._observers, since=since
+            state,
+            store=self._store,
+            claim=claim,
+            services=self._services,
+            observers=self._observers,
+            since=since,
+            on_ask=on_ask or self.on_ask,
         )
         self.queries.remember(claim.run_id, state.definition)
         self.queries.live[claim.run_id] = live

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import anyio
 
 from . import _wake
+from .answers import OnAsk, consulting, leave
 from .engine.executor import Executor
 from .engine.inbox import Inbox
 from .engine.journal import Journal
@@ -16,6 +18,7 @@ from .engine.listener import Follow, Listener
 from .engine.services import Services
 from .engine.state.run import RunState
 from .errors import ClaimLost
+from .events import StepWaiting
 from .observers import Observer, observe
 from .ports import Claim, RunStore
 
@@ -48,6 +51,7 @@ class LiveRun:
         services: Services,
         observers: Sequence[Observer],
         since: int = 0,
+        on_ask: OnAsk | None = None,
     ) -> None:
         self.state = state
         self.store = store
@@ -58,6 +62,8 @@ class LiveRun:
         self._is_reading = False
         if not self.journal.is_instant:
             self.journal.mail = self.read_inbox
+        if on_ask is not None:
+            self.executor.consult = consulting(on_ask, self.answer)
         self.failure: BaseException | None = None
         self._observers = observers
         self._ended = False
@@ -77,6 +83,16 @@ class LiveRun:
             self._inbox = Inbox(self.store, self.journal, self.executor)
         return self._inbox
 
+    async def answer(self, question: StepWaiting, value: Any, *, by: str | None = None) -> None:  # Any: an answer
+        """Leave an answer for the run, and have it taken up.
+
+        Raises:
+            AnswerInvalid: It does not fit.
+            AlreadyAnswered: Somebody was quicker.
+        """
+        await leave(self.store, self.state.run_id, question, value, by=by)
+        self.read_inbox()
+
     def read_inbox(self) -> None:
         """Take up what others have left, beside the run."""
         if not self._is_reading and not self._ended:
@@ -88,6 +104,7 @@ class LiveRun:
         try:
             await self.inbox.take_up()
             await self.journal.flush()
+            self.executor.stir()
         except Exception as error:  # the run meets it itself, if it matters to the run
             _log.debug("run %s: its inbox cannot be read just now: %s", self.state.run_id, error)
 
@@ -139,7 +156,7 @@ class LiveRun:
 
     async def release(self) -> None:
         """Give up the claim of a run that was left before its end, so that another may go on with it."""
-        if self.state.finished_us is None and not isinstance(self.failure, ClaimLost):
+        if self.state.finished_us is None and not self.executor.is_resting and not isinstance(self.failure, ClaimLost):
             with anyio.move_on_after(_RELEASE_S), suppress(Exception):  # its owner is dead soon: it comes to the same
                 await self.store.release(self.journal.claim, status="running")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import anyio
+from os import PathLike
+from typing import Any, TypeVar
 
 from . import sync
+from .answers import OnAsk, checked_on_ask
 from .batch import Batch
 from .catalog import ModelCatalog
 from .definition.names import did_you_mean
@@ -27,6 +25,7 @@ from .recover import Recover, checked_recover
 from .run import Run
 from .run_keeper import RunKeeper
 from .run_options import RunOptions, caching, checked_budget
+from .script_roots import script_roots
 from .stores import registry
 from .stream import Stream
 from .workflow import Workflow
@@ -34,7 +33,6 @@ from .workflow import Workflow
 __all__ = ["Orchestrator"]
 
 T = TypeVar("T")
-_GRACE_S = 10.0
 
 
 class Orchestrator(RunKeeper):
@@ -52,12 +50,14 @@ class Orchestrator(RunKeeper):
         prices: Model id -> `Price`, before the bundled table.
         credentials: Where keys come from; default the environment.
         workflows: Workflows whose functions and types are found again when a stored run is read or gone on with.
+        scripts: Folders in which scripts are looked for; unset: `./scripts` and `.llmorch/scripts` of the project.
         deps: Given to function steps through `RunContext`.
         recover: Which runs that lost their process are gone on with on entering and every 5 s: `own`, of the workflows
             known here; `all`, also of others that need no code; False, none.
         concurrency: Steps executed at once, over all runs; what waits for a retry holds no place.
         durability: Of a store given as a URL: `power` survives the loss of power, `process` only the death of the
             process, and is quicker.
+        on_ask: Answers questions to people at once, of every run that brings no such function of its own.
 
     Example:
         >>> async def main() -> str:
@@ -82,10 +82,12 @@ class Orchestrator(RunKeeper):
         prices: Mapping[str, Price] | None = None,
         credentials: CredentialSource | None = None,
         workflows: Iterable[Workflow[Any]] = (),
+        scripts: Iterable[str | PathLike[str]] = (),
         deps: Any = None,
         recover: Recover = "own",
         concurrency: int = 1000,
         durability: registry.Durability = "power",
+        on_ask: OnAsk | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"Orchestrator(concurrency={concurrency}) runs nothing; give 1 or more")
@@ -100,6 +102,8 @@ class Orchestrator(RunKeeper):
             limits=_limits(limits, self.catalog) if limits else None,
             budget=checked_budget(budget),
             cache=caching(cache),
+            scripts=script_roots(scripts),
+            on_ask=checked_on_ask(on_ask),
         )
         super().__init__(queries, launcher, recover=checked_recover(recover))
         for workflow in workflows:
@@ -116,6 +120,7 @@ class Orchestrator(RunKeeper):
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        on_ask: OnAsk | None = None,
         **inputs: Any,
     ) -> Run[T]:
         """Run an action to its end in the calling task.
@@ -129,16 +134,18 @@ class Orchestrator(RunKeeper):
             timeout: Seconds the run may take; after them it is failed with `TimedOut`.
             tags: Words to find the run by.
             metadata: Data noted on the run.
+            on_ask: Answers questions to people at once: a function of `StepWaiting`, plain or async; what gives None
+                stays open. Unset: as the orchestrator says.
 
         Returns:
-            The run. A failed run is returned, not raised; its `output` raises.
+            The run when it has ended, or waits for people. A failed run is returned, not raised; its `output` raises.
 
         Raises:
             WorkflowInvalid: The workflow cannot run; nothing was sent.
             InputInvalid: The inputs do not fit; nothing was sent.
             IdempotencyConflict: The key was used with another workflow or other inputs.
         """
-        options = RunOptions(budget, timeout, tags, metadata, idempotency_key)
+        options = RunOptions(budget, timeout, tags, metadata, idempotency_key, on_ask)
         live = await self._launcher.begin(action, values, inputs=inputs, options=options)
         if isinstance(live, str):
             return await (await self._again(live)).result()
@@ -147,6 +154,7 @@ class Orchestrator(RunKeeper):
             await live.drive()
         finally:
             self._queries.live.pop(live.state.run_id, None)
+        self._see_to_deadline(live)
         return Run(live.state)
 
     def run_sync(
@@ -160,6 +168,7 @@ class Orchestrator(RunKeeper):
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        on_ask: OnAsk | None = None,
         **inputs: Any,
     ) -> Run[T]:
         """`run` for code that is not async; works in scripts, running loops and notebooks."""
@@ -173,6 +182,7 @@ class Orchestrator(RunKeeper):
                 timeout=timeout,
                 tags=tags,
                 metadata=metadata,
+                on_ask=on_ask,
                 **inputs,
             )
 
@@ -189,10 +199,11 @@ class Orchestrator(RunKeeper):
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        on_ask: OnAsk | None = None,
         **inputs: Any,
     ) -> RunHandle[T]:
         """Start a run in the background; takes what `run` takes."""
-        options = RunOptions(budget, timeout, tags, metadata, idempotency_key)
+        options = RunOptions(budget, timeout, tags, metadata, idempotency_key, on_ask)
         live = await self._launcher.begin(action, values, inputs=inputs, options=options)
         if isinstance(live, str):
             return await self._again(live)
@@ -210,6 +221,7 @@ class Orchestrator(RunKeeper):
         timeout: float | timedelta | None = None,
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
+        on_ask: OnAsk | None = None,
         **inputs: Any,
     ) -> Stream[T]:
         """`async with orchestrator.stream(...) as events:` runs it and iterates its events; takes what `run` takes.
@@ -217,7 +229,7 @@ class Orchestrator(RunKeeper):
         Leaving the block early cancels the run. `events.run` is the run.
         """
 
-        options = RunOptions(budget, timeout, tags, metadata, idempotency_key)
+        options = RunOptions(budget, timeout, tags, metadata, idempotency_key, on_ask)
 
         async def begin() -> LiveRun | RunHandle[T]:
             live = await self._launcher.begin(action, values, inputs=inputs, options=options)
@@ -241,52 +253,6 @@ class Orchestrator(RunKeeper):
             return await self.run(action, row)
 
         return Batch(run, rows, concurrency=concurrency)
-
-    async def aclose(self) -> None:
-        """Start no further step, give what is in flight 10 s, then close providers; such runs are `interrupted`."""
-        self._launcher.closing = self._queries.closing = True
-        await self._lookout.stop()
-        live = list(self._queries.live.values())
-        for run in live:
-            run.executor.leave()
-        with anyio.move_on_after(_GRACE_S):
-            for run in live:
-                await run.wait()
-        for run in live:
-            run.executor.abandon()
-            with anyio.move_on_after(_GRACE_S):
-                await run.wait_seen()
-            await run.release()
-        await self.catalog.aclose()
-        await self._queries.store.aclose()
-
-    async def __aenter__(self) -> Self:
-        self._launcher.bind()
-        try:
-            if self._recovery.mode:
-                with anyio.move_on_after(_GRACE_S):  # of a store that is slow, the lookout recovers the rest
-                    await self.recover()
-            self._lookout.stays = self._recovery.is_watching = True
-            self._lookout.start()
-        except BaseException:
-            with anyio.CancelScope(shield=True), suppress(Exception):  # the first error says what is wrong
-                await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        sync.call(self.aclose)
 
 
 def _limits(limits: Mapping[str, Limit], catalog: ModelCatalog) -> Limits:

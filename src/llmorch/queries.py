@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from ._clock import from_us, now_us
+from .answers import Questions, leave
 from .definition.workflow import WorkflowDef
 from .engine.journal import Journal
 from .engine.listener import Listener
@@ -101,19 +102,29 @@ class Queries:
         """Whether somebody carries a run out, or will; one that waits goes on when it gets its answer."""
         return row.owner is not None or row.status == "waiting" or self.is_awaited(row)
 
-    async def result(self, run_id: str) -> Run[Any]:
-        """The run when it has ended or waits, or when nobody will carry it out."""
+    async def result(self, run_id: str, *, wait_for_answers: bool = False) -> Run[Any]:
+        """The run when it has ended or waits for people, or when nobody will carry it out.
+
+        Args:
+            wait_for_answers: Wait for people, too.
+        """
         while True:
             live = self.live.get(run_id)
             if live is not None:
                 await live.wait()
                 if isinstance(live.failure, Exception):
                     raise live.failure
-                if live.state.finished_us is not None or not self.is_awaited(await self.store.load(run_id)):
+                if live.state.finished_us is not None:
                     return Run(live.state)
+                if live.state.status != "waiting" and not self.is_awaited(await self.store.load(run_id)):
+                    return Run(live.state)
+                if live.state.status == "waiting" and self.live.get(run_id) is live:
+                    del self.live[run_id]  # it was given up until somebody answers
             revision = await self.pulse.revision()
             row = await self.store.load(run_id)
-            if row.status in _FINAL or row.status == "waiting" or self.closing or not self._goes_on(row):
+            if row.status in _FINAL or self.closing or not self._goes_on(row):
+                return await self.get(run_id)
+            if row.status == "waiting" and not wait_for_answers and not await self.store.inbox(run_id):
                 return await self.get(run_id)
             await self.pulse.change(revision)
 
@@ -135,6 +146,36 @@ class Queries:
                 await self.claim(run_id)
             while (row := await self.store.load(run_id)).status not in _FINAL and self._goes_on(row):
                 await self.pulse.change(await self.pulse.revision())
+
+    async def questions(self, run_id: str) -> Questions:
+        """The questions of a run so far.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+        found = Questions()
+        for event in await self.log(run_id):
+            found.see(event)
+        return found
+
+    async def answer(self, run_id: str, step: str, value: Any, *, by: str | None = None) -> None:  # Any: an answer
+        """Leave an answer for the run's owner; a run without one goes on here, if that can be.
+
+        Raises:
+            RunNotFound: There is no such run.
+            NoSuchQuestion: The step asks nothing.
+            AlreadyAnswered: The question has its answer.
+            AnswerInvalid: The answer does not fit; the question stays open.
+        """
+        question = (await self.questions(run_id)).at(step, run_id)
+        live = self.live.get(run_id)
+        if live is not None and not live.ended and not live.executor.is_resting:
+            await live.answer(question, value, by=by)
+            return
+        await leave(self.store, run_id, question, value, by=by)
+        if live is not None and not live.ended:
+            await live.wait()
+        await self.claim(run_id)
 
     async def get(self, run_id: str, *, definition: WorkflowDef | None = None) -> Run[Any]:
         """The run as its log tells it.

@@ -11,6 +11,7 @@ import anyio
 
 from ._clock import now_us
 from .definition.workflow import WorkflowDef
+from .engine.asking import unknown_question
 from .engine.results import Results
 from .engine.state.resume import folded, in_flight_of, is_unknown, reset_of, without
 from .engine.state.run import RunState
@@ -92,7 +93,12 @@ class Recovery:
             CodeMissing: Its code is not registered here.
         """
         row = await self._store.load(run_id)
-        if row.status != "running" or row.owner is not None or self._is_carried_out(run_id):
+        if row.owner is not None or self._is_carried_out(run_id):
+            return None
+        if row.status == "waiting":  # for people; it goes on with an answer, or when their time is up
+            if not await self._store.inbox(run_id) and not (row.wake_at is not None and row.wake_at <= now_us()):
+                return None
+        elif row.status != "running":
             return None
         try:
             return await self._recovered(row)
@@ -230,7 +236,8 @@ class Recovery:
             refused = tuple(
                 path for path in chosen if path not in known and is_unknown(before.steps[path], policy="fail")
             )
-            reset = tuple(path for path in chosen if path not in refused)
+            asked = tuple(path for path in chosen if path not in known and is_unknown(before.steps[path], policy="ask"))
+            reset = tuple(path for path in chosen if path not in (*refused, *asked))
             state = folded(definition, without(before, history, reset))
             live = self._launcher.carried(state, claim, since=claim.last_seq)
             live.journal.append(
@@ -238,6 +245,8 @@ class Recovery:
             )
             for path in refused:
                 live.journal.append(StepFailed(path, failure_of(_unknown(path), step=path)))
+            for path in asked:
+                live.journal.append(unknown_question(path))
             for path in await self._queries.changed(claim.run_id, definition):
                 live.journal.append(Warned(path, "code-changed", "its code is not what it was when the run began"))
             await self._adopt(live)

@@ -8,7 +8,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from .definition.actions import FunctionAction, PayloadAction, WorkflowAction
+from .definition.actions import (
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+)
 from .definition.workflow import WorkflowDef
 from .engine.state.arguments import arguments
 from .errors import LLMOrchError, RunFailed, RunNotFinished
@@ -41,7 +49,7 @@ class StepView:
     """A step as a report shows it.
 
     Attributes:
-        kind: `payload`, `function`, `workflow` or `map`.
+        kind: `payload`, `function`, `script`, `question`, `workflow`, `map`, `loop` or `dispatch`.
         messages: The prompt as sent; empty for what is no payload or never started.
         text: The answer of a payload as the model wrote it.
         value: What the step gave, as data; None for containers, whose children hold it.
@@ -84,6 +92,11 @@ def _view(result: StepResult) -> StepView:
             return StepView(result, "function", value=to_data(result.value))
         case WorkflowAction():
             return StepView(result, "workflow")
+        case ScriptAction() | QuestionAction() as leaf:
+            kind = "script" if isinstance(leaf, ScriptAction) else "question"
+            return StepView(result, kind, value=to_data(result.value))
+        case LoopAction() | DispatchAction() as container:
+            return StepView(result, "loop" if isinstance(container, LoopAction) else "dispatch")
 
 
 def _prompt(result: StepResult) -> tuple[Message, ...]:

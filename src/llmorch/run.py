@@ -198,7 +198,7 @@ class Run(Generic[T]):
     @property
     def questions(self) -> tuple[StepWaiting, ...]:
         """Open questions to people."""
-        return ()
+        return tuple((self._state.questions or {}).values())
 
     def report(self) -> str:
         """The run as Markdown: inputs, diagram, steps with prompts and answers, tokens, cost, failures."""
@@ -286,6 +286,10 @@ class _Paths:
                 yield f"{state.path}[{index}]", state.frame
                 if item is not None:
                     yield from self._below(item)
+        elif state.loop is not None:
+            for iteration in state.loop.items:
+                yield iteration.path, state.frame
+                yield from self._below(iteration)
         elif state.child is not None:
             yield from self.walk(state.child, state.child.compiled, f"{state.path}/")
         elif state.step.child is not None and state.step.definition.map is None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from . import _wake
+import anyio
+
+from . import _clock, _wake, sync
+from ._clock import now_us
 from .diff import Diff, diff_of
 from .errors import ClaimLost, LLMOrchError
 from .fork import adoption_of, forked
@@ -25,6 +29,8 @@ from .workflow import Workflow
 
 __all__ = ["RunKeeper"]
 
+_GRACE_S = 10.0
+
 
 class RunKeeper(RunReader):
     """The verbs of `Orchestrator` for runs that a store holds.
@@ -39,6 +45,7 @@ class RunKeeper(RunReader):
         super().__init__(queries)
         self._launcher = launcher
         self._recovery = Recovery(launcher, queries, mode=recover)
+        self._alarms: dict[str, _wake.BackgroundTask] = {}
         self._lookout = Lookout(queries.store, queries.live, recover=self.recover if recover else None)
         queries.is_awaited = self._recovery.is_awaited
         queries.claim = self._claim
@@ -53,6 +60,42 @@ class RunKeeper(RunReader):
             await live.drive()
         if live.failure is None or isinstance(live.failure, ClaimLost):  # another carries it out now
             self._queries.live.pop(live.state.run_id, None)
+        self._see_to_deadline(live)
+
+    def _see_to_deadline(self, live: LiveRun) -> None:
+        """Go on with a run that waits for people when the time of one of them is up."""
+        questions = live.state.questions if live.executor.is_resting else None
+        deadlines = [found.deadline for found in (questions or {}).values() if found.deadline is not None]
+        if deadlines:
+            run_id = live.state.run_id
+            former = self._alarms.get(run_id)
+            if former is not None:
+                former.cancel()
+            self._alarms[run_id] = _wake.spawn(self._wake_up, run_id, min(deadlines))
+
+    async def _wake_up(self, run_id: str, deadline_us: int) -> None:
+        await _clock.sleep(max(deadline_us - now_us(), 0) / 1_000_000)
+        self._alarms.pop(run_id, None)
+        if not self._launcher.closing:
+            await self._claim(run_id)
+
+    async def answer(self, run_id: str, step: str, value: Any, *, by: str | None = None) -> None:
+        """Answer the open question of a step; the first answer counts. It needs no code of the workflow.
+
+        The run goes on in its owner, else here when its code is registered, else at the next recovery.
+
+        Args:
+            step: Path of the step that asks.
+            value: The answer; it must satisfy the schema that was recorded with the question.
+            by: Who says so, to be noted in the log.
+
+        Raises:
+            RunNotFound: There is no such run.
+            NoSuchQuestion: The step asks nothing just now.
+            AlreadyAnswered: Somebody was quicker.
+            AnswerInvalid: The answer does not fit; the question stays open.
+        """
+        await self._queries.answer(run_id, step, value, by=by)
 
     async def _claim(self, run_id: str) -> None:
         """Carry on a run without an owner, if that can be done here."""
@@ -143,7 +186,7 @@ class RunKeeper(RunReader):
         """
         former = state_of(run)
         definition = former.definition if workflow is None else workflow.freeze()
-        made = adoption_of(definition, former, replace=replace or {})
+        made = adoption_of(definition, former, replace=replace or {}, scripts=self._launcher.scripts)
         plan = make_plan(definition, self._launcher.catalog, made.state.inputs)
         return diff_of(made, former, planned=plan.steps)
 
@@ -174,3 +217,51 @@ class RunKeeper(RunReader):
 
         await self._recovery.recover(begin)
         return begun
+
+    async def aclose(self) -> None:
+        """Start no further step, give what is in flight 10 s, then close providers; such runs are `interrupted`."""
+        self._launcher.closing = self._queries.closing = True
+        await self._lookout.stop()
+        for alarm in self._alarms.values():
+            alarm.cancel()
+        live = list(self._queries.live.values())
+        for run in live:
+            run.executor.leave()
+        with anyio.move_on_after(_GRACE_S):
+            for run in live:
+                await run.wait()
+        for run in live:
+            run.executor.abandon()
+            with anyio.move_on_after(_GRACE_S):
+                await run.wait_seen()
+            await run.release()
+        await self._launcher.catalog.aclose()
+        await self._queries.store.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._launcher.bind()
+        try:
+            if self._recovery.mode:
+                with anyio.move_on_after(_GRACE_S):  # of a store that is slow, the lookout recovers the rest
+                    await self.recover()
+            self._lookout.stays = self._recovery.is_watching = True
+            self._lookout.start()
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(Exception):  # the first error says what is wrong
+                await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sync.call(self.aclose)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from ._clock import seconds
+from .answers import OnAsk
 from .models.policy import Budget
 from .models.values import Data, to_data
 from .ports import ResponseCache
@@ -28,6 +29,7 @@ class RunOptions:
         tags: Words to find it by.
         metadata: Data noted on it.
         idempotency_key: Whoever uses it again gets the same run.
+        on_ask: Answers its questions at once.
     """
 
     budget: Budget | None = None
@@ -35,6 +37,7 @@ class RunOptions:
     tags: Iterable[str] = ()
     metadata: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
+    on_ask: OnAsk | None = None
 
     def used(self) -> dict[str, object]:
         """Those that are set, by name; an input of the same name may have been meant."""
@@ -44,6 +47,7 @@ class RunOptions:
             "tags": self.tags or None,
             "metadata": self.metadata,
             "idempotency_key": self.idempotency_key,
+            "on_ask": self.on_ask,
         }
 
     def checked_key(self) -> str | None:

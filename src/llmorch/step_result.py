@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from ._clock import from_us
 from ._json import dumps
-from .definition.actions import PayloadAction
+from .definition.actions import CHOICE, DispatchAction, PayloadAction
 from .definition.value_types import action_type, step_type
-from .engine.fingerprints import fingerprint_of
+from .engine.fingerprints import fingerprint_or_none
 from .engine.state.arguments import arguments
 from .engine.state.frame import Frame
 from .engine.state.run import RunState
@@ -80,6 +80,9 @@ class StepResult:
     Attributes:
         value: In its declared type; None unless it succeeded or has a default.
         failures: For a map: item index -> error.
+        choice: For a dispatch: the key of the branch that was taken.
+        iterations: For a loop: how many have ended.
+        finished: For a loop: whether `until` was true in the end.
         reason: Why it was skipped, cancelled, or never started.
         calls: Its requests, in order.
 
@@ -157,7 +160,7 @@ class StepResult:
         state = self.state
         if state is None or state.started_us is None or state.map is not None:
             return None
-        return state.fingerprint or fingerprint_of(state)
+        return state.fingerprint or fingerprint_or_none(state)
 
 
 def step_result(state: StepState | None, path: str, *, run: RunState, frame: Frame | None = None) -> StepResult:
@@ -186,8 +189,17 @@ def step_result(state: StepState | None, path: str, *, run: RunState, frame: Fra
         started_at=from_us(state.started_us) if state.started_us is not None else None,
         finished_at=from_us(state.finished_us) if state.finished_us is not None else None,
         cached=state.cached,
+        choice=_choice(state),
+        iterations=state.loop.turned if state.loop is not None else None,
+        finished=state.loop.finished if state.loop is not None else None,
         state=state,
     )
+
+
+def _choice(state: StepState) -> str | None:
+    if state.child is None or not isinstance(state.step.definition.action, DispatchAction):
+        return None
+    return cast("str", state.child.values[state.child.compiled.slots[CHOICE]])
 
 
 def _why_pending(run: RunState, frame: Frame | None) -> str:
@@ -203,6 +215,8 @@ def _why_pending(run: RunState, frame: Frame | None) -> str:
 
 def _calls_below(state: StepState, run: RunState) -> list[CallRecord]:
     calls = list(state.calls)
+    for turn in state.loop.items if state.loop is not None else ():
+        calls += _calls_below(turn, run)
     for inner in state.map.items if state.map is not None else ():
         calls += _calls_below(inner, run) if inner is not None else ()
     for inner in state.child.inside(run.steps) if state.child is not None else ():

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, Literal, Unpack, cast, overload
+from typing import Any, Generic, Literal, Unpack, overload
 
 from typing_extensions import TypeVar
 
 from . import edits, workflow_files
-from .definition.actions import PayloadAction, WorkflowAction
-from .definition.functions import function_action
 from .definition.node import Each, FirstN, FirstOf, Node, Optional, Ref, as_binding
 from .definition.wiring import Draft, wire
-from .definition.workflow import InputSpec, MapRule, WorkflowDef
+from .definition.workflow import InputSpec, MapRule, OnUnknown, WorkflowDef
 from .edits import OnErrorArg
 from .errors import WorkflowInvalid
 from .models.action import Action
 from .models.block import Block
-from .models.payload import Payload
 from .models.values import to_data
 from .schema import describe, validate
+from .workflow_control import ControlVerbs, placed
 from .workflow_files import MAX_BYTES, MAX_STEPS, AnyPath, Code
 from .workflow_verbs import WorkflowVerbs
 
@@ -30,7 +28,7 @@ T = TypeVar("T", covariant=True, default=Any)
 U = TypeVar("U")
 
 
-class Workflow(WorkflowVerbs[T], Generic[T]):
+class Workflow(WorkflowVerbs[T], ControlVerbs, Generic[T]):
     """Inputs, steps and an output. Names are edges: a step depends on what its text or parameters name.
 
     Args:
@@ -101,35 +99,37 @@ class Workflow(WorkflowVerbs[T], Generic[T]):
     def add(
         self, action: Action[U], /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
         when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
-        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+        on_unknown: OnUnknown = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[U]: ...
     @overload
     def add(
         self, action: Callable[..., Awaitable[U]], /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
         when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
-        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+        on_unknown: OnUnknown = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[U]: ...
     @overload
     def add(
         self, action: Callable[..., U], /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
         when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
-        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+        on_unknown: OnUnknown = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[U]: ...
     def add(
         self, action: Any, /, *, name: str | None = None, after: Iterable[Ref[Any] | str] = (),
         when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
-        on_unknown: Literal["retry", "fail"] = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
+        on_unknown: OnUnknown = "retry", bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[Any]:
         """Place an action as a step.
 
         Args:
-            action: A Payload, a Workflow, or a Python function (`async def` on the loop, `def` in a worker thread).
+            action: A Payload, Workflow, Script, Question, or a Python function (`async def` on the loop, `def` in a
+                worker thread).
             name: The step's name; default the action's own.
             after: Steps that must have ended first, whatever came of them.
             when: An expression over names, or a reference; when it is false the step is skipped.
             on_error: `fail`, `skip` or `Default(value)`; default the workflow's.
             timeout: Seconds for everything the step does.
-            on_unknown: What to do after a crash with a call whose answer was lost.
+            on_unknown: What to do after a crash with what was in flight, of which nobody knows how it ended: `retry`,
+                `fail`, or `ask` a person.
             bind: Bindings whose names are also options of `add`.
             bindings: Variable, parameter or input of the action -> literal, reference, or list or dict of them.
 
@@ -145,27 +145,27 @@ class Workflow(WorkflowVerbs[T], Generic[T]):
     def map(
         self, action: Action[U], /, *, concurrency: int | None = None, name: str | None = None,
         after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
-        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        timeout: float | timedelta | None = None, on_unknown: OnUnknown = "retry",
         bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[list[U]]: ...
     @overload
     def map(
         self, action: Callable[..., Awaitable[U]], /, *, concurrency: int | None = None, name: str | None = None,
         after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
-        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        timeout: float | timedelta | None = None, on_unknown: OnUnknown = "retry",
         bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[list[U]]: ...
     @overload
     def map(
         self, action: Callable[..., U], /, *, concurrency: int | None = None, name: str | None = None,
         after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
-        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        timeout: float | timedelta | None = None, on_unknown: OnUnknown = "retry",
         bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[list[U]]: ...
     def map(
         self, action: Any, /, *, concurrency: int | None = None, name: str | None = None,
         after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None, on_error: OnErrorArg = None,
-        timeout: float | timedelta | None = None, on_unknown: Literal["retry", "fail"] = "retry",
+        timeout: float | timedelta | None = None, on_unknown: OnUnknown = "retry",
         bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[list[Any]]:
         """Run an action once for each item; the value is the list of results in item order.
@@ -185,7 +185,10 @@ class Workflow(WorkflowVerbs[T], Generic[T]):
     # fmt: on
 
     def _place(self, action: Any, rule: MapRule | None, **options: Unpack[edits.Placing]) -> Node[Any]:
-        step = edits.step_of(_as_action(action), rule, options=options)
+        return self._put(placed(action), options, rule)
+
+    def _put(self, placed: edits.Placed, options: edits.Placing, rule: MapRule | None = None) -> Node[Any]:
+        step = edits.step_of(placed, rule, options=options)
         self._draft.steps.append(step)
         self._frozen = None
         return Node(step.name, owner=self._draft.owner)
@@ -235,7 +238,7 @@ class Workflow(WorkflowVerbs[T], Generic[T]):
         Raises:
             KeyError: There is no such step.
         """
-        return Workflow._open(edits.replaced(self._draft, name, action=_as_action(action).action))
+        return Workflow._open(edits.replaced(self._draft, name, action=placed(action).action))
 
     def with_block(self, block: Block) -> Workflow[T]:
         """A copy in which every block of that name is this one.
@@ -310,20 +313,6 @@ class Workflow(WorkflowVerbs[T], Generic[T]):
 
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, {len(self._draft.steps)} steps)"
-
-
-def _as_action(action: Any) -> edits.Placed:
-    if isinstance(action, Payload):
-        payload = cast("Payload[Any]", action)
-        return edits.Placed(PayloadAction(payload), payload.name, payload.variables)
-    if isinstance(action, Workflow):
-        definition = action.freeze()
-        return edits.Placed(WorkflowAction(definition), action.name, definition.inputs.keys())
-    if callable(action) and not isinstance(action, Ref):
-        placed = function_action(action)
-        name = getattr(action, "__name__", type(action).__name__)
-        return edits.Placed(placed, name, {param.name for param in placed.params})
-    raise TypeError(f"a step is a Payload, a Workflow or a Python function, not {type(cast(object, action)).__name__}")
 
 
 def _fitting_default(name: str, kind: Any, default: Any) -> Any:

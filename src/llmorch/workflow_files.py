@@ -226,8 +226,20 @@ def _steps_in(document: Data) -> Iterator[Data]:
     steps = document.get("steps") if is_object(document) else None
     for step in steps if is_list(steps) else ():
         yield step
-        if is_object(step):
-            yield from _steps_in(step.get("workflow"))
+        yield from _steps_below(step)
+
+
+def _steps_below(action: Data) -> Iterator[Data]:
+    """The steps of a workflow that stands in a step, also as what is repeated or a branch."""
+    if not is_object(action):
+        return
+    yield from _steps_in(action.get("workflow"))
+    yield from _steps_below(action.get("loop"))
+    dispatch = action.get("dispatch")
+    if is_object(dispatch):
+        among = dispatch.get("among")
+        for part in (*(among.values() if is_object(among) else ()), dispatch.get("otherwise")):
+            yield from _steps_below(part)
 
 
 def by_address(code: Code | None) -> Mapping[str, object]:

@@ -10,14 +10,13 @@ inputs:
 steps:
   - name: facts
     payload: {name: extract, blocks: [...], model: "openai:gpt-5-mini", output: {python: "app.models:Facts"}}
-    # or  function: {python: "app.steps:count"}
-    # or  workflow: {name: ..., inputs: ..., steps: [...], output: ...}
+    # or another kind of action: see document_action.py
     bind: {title: {from: facts.title}, style: plain}
     when: "facts.title != ''"
     after: [other]
     on_error: fail | skip | {default: ...}
     timeout: 60
-    on_unknown: retry | fail
+    on_unknown: retry | fail | ask
     map: {concurrency: 8}
 output: {from: facts}
 ```
@@ -29,27 +28,39 @@ document too, so `bind` may leave out what has the name of a step or input; but 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from .._json import sha256
 from ..errors import ValueRefused, WorkflowInvalid
+from ..models.payload import Payload
 from ..models.policy import Default
 from ..models.values import Data, to_data
 from ..templates.bounds import is_list, is_object
-from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from .actions import (
+    CHOICE,
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+    parts_of,
+)
+from .document_action import ACTIONS, action_from, action_to, own_name_in, own_name_of
 from .document_binding import binding_from, binding_to, ref_from
-from .document_payload import payload_from, payload_to
 from .document_read import Reader, number_to
 from .document_type import is_portable_type, type_from, type_to
-from .functions import function_action
 from .node import Binding, Ref
 from .wiring import Draft, DraftStep, wire
-from .workflow import Condition, InputSpec, MapRule, OnError, StepDef, WorkflowDef, plain_name
+from .workflow import Condition, InputSpec, MapRule, OnError, OnUnknown, StepDef, WorkflowDef, plain_name
 
 __all__ = [
     "FORMAT",
     "MOST_DEEP",
+    "action_document",
     "action_from",
     "action_to",
     "definition_sha",
@@ -60,6 +71,7 @@ __all__ = [
     "map_from",
     "map_to",
     "names_in",
+    "on_unknown_from",
     "policy_from",
     "policy_to",
     "to_document",
@@ -71,8 +83,7 @@ _MOST_STEPS = 2_000
 MOST_DEEP = 16
 _TOP = ("llmorch", "name", "description", "on_error", "inputs", "steps", "output")
 _INPUT = ("type", "default", "description", "untrusted")
-_ACTIONS = ("payload", "function", "workflow")
-_STEP = ("name", *_ACTIONS, "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
+_STEP = ("name", *ACTIONS, "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
 
 
 def to_document(definition: WorkflowDef) -> dict[str, Data]:
@@ -111,6 +122,9 @@ def input_to(spec: InputSpec) -> dict[str, Data]:
 def _step_to(step: StepDef) -> dict[str, Data]:
     written: dict[str, Data] = {"name": step.name, **action_to(step.action, _workflow_to)}
     bindings = {**step.bindings, **dict(_only_in_condition(step))}
+    choice = bindings.pop(CHOICE, None)
+    if choice is not None:
+        written["dispatch"] = {"choice": binding_to(choice), **written["dispatch"]}
     if bindings:
         written["bind"] = {name: binding_to(binding) for name, binding in bindings.items()}
     if step.when is not None:
@@ -143,19 +157,9 @@ def _only_in_condition(step: StepDef) -> Iterator[tuple[str, Binding]]:
             yield name, binding
 
 
-def action_to(action: ActionDef, nested: Callable[[WorkflowDef], Data]) -> dict[str, Data]:
-    """The action under the name of its kind, as it stands in a document.
-
-    Args:
-        nested: Writes a workflow that is a step.
-    """
-    match action:
-        case PayloadAction(payload=payload):
-            return {"payload": payload_to(payload)}
-        case FunctionAction():
-            return {"function": {"python": action.address}}
-        case WorkflowAction(definition=inner):
-            return {"workflow": nested(inner)}
+def action_document(action: ActionDef) -> Data:
+    """The action as it stands in a document."""
+    return action_to(action, _workflow_to)
 
 
 def _condition_to(when: Condition) -> Data:
@@ -185,29 +189,44 @@ def is_portable(definition: WorkflowDef) -> bool:
 
 def unportable(definition: WorkflowDef) -> Iterator[str]:
     """A sentence for each function and type that no other process can find: lambdas, closures, `__main__`."""
-    passed: set[int] = set()
     for name, spec in definition.inputs.items():
         if spec.type is not Any and not is_portable_type(spec.type):
             yield f"the type of input {name!r} of {definition.name!r} is defined inside a function or in __main__"
+    passed: set[int] = set()
     for step in definition.steps:
-        match step.action:
-            case FunctionAction() as action:
-                if id(action) not in passed and not action.is_portable:
-                    where = f"step {step.name!r} of {definition.name!r}"
-                    yield f"{where} runs {action.address}; define it at the top of a module"
-                else:
-                    passed.add(id(action))
-            case PayloadAction(payload=payload):
-                if payload.output is not str and not is_portable_type(payload.output):
-                    yield f"the output of step {step.name!r} of {definition.name!r} is no type of a module's top"
-                yield from (
-                    f"tool {tool.name!r} of step {step.name!r} of {definition.name!r} cannot be found again as "
-                    f"{tool.address}; define it at the top of a module"
-                    for tool in payload.tools
-                    if not tool.is_portable
-                )
-            case WorkflowAction(definition=inner):
-                yield from unportable(inner)
+        if id(step.action) not in passed:
+            found = list(_unportable(step.action, f"step {step.name!r} of {definition.name!r}"))
+            yield from found
+            if not found:
+                passed.add(id(step.action))
+
+
+def _unportable(action: ActionDef, where: str) -> Iterator[str]:
+    match action:
+        case FunctionAction():
+            if not action.is_portable:
+                yield f"{where} runs {action.address}; define it at the top of a module"
+        case PayloadAction(payload=payload):
+            yield from _unportable_payload(payload, where)
+        case QuestionAction(question=question):
+            if not is_portable_type(question.answer):
+                yield f"the answer of {where} is no type of a module's top"
+        case WorkflowAction(definition=inner):
+            yield from unportable(inner)
+        case LoopAction() | DispatchAction():
+            rules = action.rules if isinstance(action, LoopAction) else ()
+            for part in (*parts_of(action), *(rule for rule in rules if isinstance(rule, FunctionAction))):
+                yield from _unportable(part, where)
+        case ScriptAction():
+            pass
+
+
+def _unportable_payload(payload: Payload[Any], where: str) -> Iterator[str]:
+    if payload.output is not str and not is_portable_type(payload.output):
+        yield f"the output of {where} is no type of a module's top"
+    for tool in payload.tools:
+        if not tool.is_portable:
+            yield f"tool {tool.name!r} of {where} cannot be found again as {tool.address}; define it in a module"
 
 
 def from_document(document: Mapping[str, Data], *, code: Mapping[str, object] | None = None) -> WorkflowDef:
@@ -270,8 +289,7 @@ def names_in(inputs: Iterable[str], steps: Data) -> dict[str, str]:
     named = [*inputs]
     for step in steps if is_list(steps) else ():
         if is_object(step):
-            payload = step.get("payload")
-            named.append(str(step.get("name", payload.get("name") if is_object(payload) else "")))
+            named.append(str(step.get("name", own_name_in(step) or "")))
     return {plain_name(name): name for name in named}
 
 
@@ -291,11 +309,13 @@ def _step_from(reader: Reader, given: Data, at: str, depth: int) -> DraftStep | 
     if fields is None:
         return None
     action = action_from(reader, fields, at, lambda given, spot: _workflow_from(reader, given, f"{spot}.", depth + 1))
-    own = action.payload.name if isinstance(action, PayloadAction) else None
-    name = reader.text(fields.get("name", own), f"{at}.name")
+    name = reader.text(fields.get("name", own_name_of(action)), f"{at}.name")
     bind = reader.mapping(fields.get("bind", {}), f"{at}.bind") or {}
     after = reader.sequence(fields.get("after", []), f"{at}.after")
     bindings = {key: binding_from(reader, value, f"{at}.bind.{key}") for key, value in bind.items()}
+    dispatch = fields.get("dispatch")
+    if is_object(dispatch):
+        bindings[CHOICE] = binding_from(reader, dispatch.get("choice"), f"{at}.dispatch.choice")
     if action is None:
         return None
     return DraftStep(
@@ -306,43 +326,9 @@ def _step_from(reader: Reader, given: Data, at: str, depth: int) -> DraftStep | 
         after=tuple(Ref(reader.text(item, f"{at}.after")) for item in after),
         on_error=policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
         timeout=reader.number(fields.get("timeout"), f"{at}.timeout"),
-        on_unknown=reader.choice(fields.get("on_unknown", "retry"), f"{at}.on_unknown", "retry", "fail"),
+        on_unknown=on_unknown_from(reader, fields.get("on_unknown"), f"{at}.on_unknown"),
         map=map_from(reader, fields["map"], f"{at}.map") if "map" in fields else None,
     )
-
-
-def action_from(
-    reader: Reader, fields: Mapping[str, Data], at: str, nested: Callable[[Data, str], WorkflowDef | None]
-) -> ActionDef | None:
-    """The one action that a step of a document has, or None with faults.
-
-    Args:
-        nested: Reads a workflow that is a step.
-    """
-    kinds = [kind for kind in _ACTIONS if kind in fields]
-    if len(kinds) != 1:
-        reader.fault(at, f"a step has exactly one of {', '.join(_ACTIONS)}; this has {' and '.join(kinds) or 'none'}")
-        return None
-    given, at = fields[kinds[0]], f"{at}.{kinds[0]}"
-    match kinds[0]:
-        case "payload":
-            payload = payload_from(reader, given, at)
-            return None if payload is None else PayloadAction(payload)
-        case "workflow":
-            inner = nested(given, at)
-            return None if inner is None else WorkflowAction(inner)
-        case _:
-            found = reader.code_at(given, at)
-            if found is None:
-                return None
-            if not callable(found):
-                reader.fault(at, f"{given['python']} is {type(found).__name__}, not a function")
-                return None
-            try:
-                return function_action(found)
-            except TypeError as error:
-                reader.fault(at, str(error))
-                return None
 
 
 def _condition_from(reader: Reader, given: Data, at: str) -> str | Ref[Any] | None:
@@ -360,6 +346,11 @@ def policy_from(reader: Reader, given: Data, at: str) -> OnError | None:
         fields = reader.mapping(given, at, known=("default",), required=("default",))
         return None if fields is None else Default(fields.get("default"))
     return cast("OnError", reader.choice(given, at, "fail", "skip"))
+
+
+def on_unknown_from(reader: Reader, given: Data, at: str) -> OnUnknown:
+    """What a document says is done after a crash with what was in flight."""
+    return cast("OnUnknown", reader.choice("retry" if given is None else given, at, "retry", "fail", "ask"))
 
 
 def map_from(reader: Reader, given: Data, at: str) -> MapRule:

@@ -129,14 +129,13 @@ class Reader:
         self.fault(at, f"{_shown(given)} stands where a whole number belongs")
         return None
 
-    def choice(self, given: Data, at: str, first: C, second: C) -> C:
-        """One of two words; the first with a fault."""
-        if isinstance(given, str):
-            for word in (first, second):
-                if given == word:
-                    return word
-        self.fault(at, f"{_shown(given)} stands where {first!r} or {second!r} belongs")
-        return first
+    def choice(self, given: Data, at: str, *words: C) -> C:
+        """One of these words; the first with a fault."""
+        for word in words:
+            if isinstance(given, str) and given == word:
+                return word
+        self.fault(at, f"{_shown(given)} stands where {' or '.join(map(repr, words))} belongs")
+        return words[0]
 
 
 def _shown(given: Data) -> str:

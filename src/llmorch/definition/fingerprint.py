@@ -5,7 +5,8 @@ field added later changes no fingerprint of a step that does not use it.
 
 - A payload: rendered messages, model id as written, settings, extra fields, output schema, tools.
 - A function: module, qualified name, source (or `version=`) with what it closes over, and the arguments.
-- A workflow: its document, the code it names, and its inputs.
+- A workflow, loop or dispatch: its document, the code it names, and its inputs.
+- A script: its bytes and what it is given. A question: its text and the schema of its answer.
 """
 
 from __future__ import annotations
@@ -25,10 +26,28 @@ from ..models.message import Message
 from ..models.settings import Settings
 from ..models.values import Data, to_data
 from ..requests import ToolSpec
-from .actions import FunctionAction, PayloadAction, WorkflowAction
+from .actions import (
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+)
 from .workflow import WorkflowDef
 
-__all__ = ["code_of", "function_fingerprint", "payload_fingerprint", "workflow_fingerprint"]
+__all__ = [
+    "action_codes",
+    "action_fingerprint",
+    "code_of",
+    "function_fingerprint",
+    "payload_fingerprint",
+    "question_fingerprint",
+    "script_fingerprint",
+    "workflow_fingerprint",
+]
 
 _PLAIN: WeakKeyDictionary[Callable[..., Any], bytes] = WeakKeyDictionary()  # canonical JSON of its code, by function
 _SOURCES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
@@ -104,13 +123,56 @@ def code_of(definition: WorkflowDef) -> Mapping[str, str]:
 
 def _codes(definition: WorkflowDef, prefix: str) -> Iterable[tuple[str, str]]:
     for step in definition.steps:
-        match step.action:
-            case FunctionAction():
-                yield prefix + step.name, hashlib.sha256(_code_bytes(step.action)).hexdigest()
-            case WorkflowAction(definition=inner):
-                yield from _codes(inner, f"{prefix}{step.name}/")
-            case PayloadAction():
-                pass
+        yield from action_codes(step.action, prefix + step.name)
+
+
+def action_codes(action: ActionDef, path: str) -> Iterable[tuple[str, str]]:
+    """Where code stands in an action -> its hash."""
+    match action:
+        case FunctionAction():
+            yield path, hashlib.sha256(_code_bytes(action)).hexdigest()
+        case WorkflowAction(definition=inner):
+            yield from _codes(inner, f"{path}/")
+        case LoopAction(body=body):
+            yield from action_codes(body, path)
+            for place, rule in enumerate(action.rules):
+                if isinstance(rule, FunctionAction):
+                    yield from action_codes(rule, f"{path}@{place}")
+        case DispatchAction():
+            for key, branch in action.all_branches:
+                yield from action_codes(branch, f"{path}/{key}")
+        case PayloadAction() | ScriptAction() | QuestionAction():
+            pass
+
+
+def question_fingerprint(text: str, schema: Mapping[str, Data]) -> str:
+    """Fingerprint of one question to a person.
+
+    Args:
+        text: As the person reads it.
+        schema: JSON schema of the answer.
+    """
+    return sha256({"kind": "question", "text": text, "answer": to_data(schema)})
+
+
+def script_fingerprint(parts: Mapping[str, Data], inputs: Mapping[str, Data]) -> str:
+    """Fingerprint of one run of a script.
+
+    Args:
+        parts: What there is to know of the script: a hash of its bytes, its parameters.
+        inputs: What the step gives it.
+    """
+    return sha256({"kind": "script", **parts, "inputs": dict(inputs)})
+
+
+def action_fingerprint(action: Data, inputs: Mapping[str, Data], *, code: Mapping[str, str]) -> str:
+    """Fingerprint of one run of a loop or dispatch.
+
+    Args:
+        action: As it stands in a document.
+        code: As `action_codes` gives it.
+    """
+    return sha256({"kind": "control", "action": action, "inputs": dict(inputs), "code": dict(code)})
 
 
 def _code_bytes(action: FunctionAction) -> bytes:

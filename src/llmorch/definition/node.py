@@ -286,7 +286,7 @@ def as_binding(value: object, *, where: str) -> Binding:
         ValueRefused: Neither a reference nor data.
         TypeError: `each` inside a list or dict.
     """
-    if isinstance(value, _REFERENCE):
+    if isinstance(value, (*_REFERENCE, Filled)):
         return cast("Binding", value)
     if is_list(value) and any(_has_reference(item) for item in value):
         return ListOf(tuple(_inner(item, where) for item in value))

@@ -14,6 +14,7 @@ from .._json import dumps
 from ..errors import CodeMissing, StoreCorrupt, StoreError
 from ..models.values import Data
 from ..templates.bounds import is_list, is_object
+from .actions import OTHERWISE
 from .stored_code import Code
 from .stored_form import FORMAT, stored
 from .stored_read import StoredReader, workflow_from
@@ -131,11 +132,45 @@ def _changed(was: Data, now: Data, prefix: str) -> Iterator[str]:
             continue
         if _hashes(form) != _hashes(step):
             yield f"{prefix}{step['name']}"
-        if "workflow" in step:
-            yield from _changed(form.get("workflow"), step["workflow"], f"{prefix}{step['name']}/")
+        yield from _changed_inside(form, step, f"{prefix}{step['name']}/")
+
+
+def _changed_inside(form: dict[str, Data], step: dict[str, Data], prefix: str) -> Iterator[str]:
+    """The same for the workflows that stand in a step's form, at any depth."""
+    if "workflow" in step:
+        yield from _changed(form.get("workflow"), step["workflow"], prefix)
+    for was, now in _parts(form, step):
+        yield from _changed_inside(was, now, prefix)
+
+
+def _parts(form: dict[str, Data], other: dict[str, Data]) -> Iterator[tuple[dict[str, Data], dict[str, Data]]]:
+    """What a loop repeats, or each branch of a dispatch, in two forms of one step."""
+    if is_object(form.get("loop")) and is_object(other.get("loop")):
+        yield form["loop"], other["loop"]
+    for key, part in _branches(form).items():
+        same = _branches(other).get(key)
+        if is_object(part) and is_object(same):
+            yield part, same
+
+
+def _branches(form: dict[str, Data]) -> dict[str, Data]:
+    dispatch = form.get("dispatch")
+    return {**dispatch["among"], OTHERWISE: dispatch.get("otherwise")} if is_object(dispatch) else {}
 
 
 def _hashes(form: dict[str, Data]) -> list[Data]:
+    """Hashes of all code of an action, in a fixed order; nested workflows answer for themselves."""
+    found = _own_hashes(form)
+    for part, _ in _parts(form, form):
+        found += _hashes(part)
+    loop = form.get("loop")
+    if is_object(loop):
+        rules = (loop.get("until"), *(loop.get("carry") or {}).values())
+        found += [rule.get("code") for rule in rules if is_object(rule)]
+    return found
+
+
+def _own_hashes(form: dict[str, Data]) -> list[Data]:
     function, payload = form.get("function"), form.get("payload")
     if is_object(function):
         return [function.get("code")]

@@ -7,7 +7,7 @@ import decimal
 import typing
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
@@ -16,12 +16,21 @@ from ..errors import CodeMissing, LLMOrchError
 from ..models.tool import Tool
 from ..models.values import Data
 from ..templates.bounds import is_object
-from .actions import FunctionAction, PayloadAction, WorkflowAction
+from .actions import (
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    WorkflowAction,
+    parts_of,
+)
 from .document_type import address_of
 from .stored_form import function_code, stored, tool_code, type_form
 from .workflow import StepDef, WorkflowDef
 
-__all__ = ["Code", "Twin", "TwinStep", "inside", "stand_in", "twin_steps"]
+__all__ = ["Code", "Twin", "TwinStep", "inside", "stand_in", "twin_steps", "within"]
 
 T = TypeVar("T")
 
@@ -58,6 +67,22 @@ def twin_steps(twins: Iterable[Twin]) -> dict[str, list[TwinStep]]:
         for step, form in zip(twin.definition.steps, forms, strict=True):
             steps.setdefault(step.name, []).append(TwinStep(step, form))
     return steps
+
+
+def within(twins: Iterable[TwinStep], key: str | None = None) -> tuple[TwinStep, ...]:
+    """What registered loops repeat, or the branch of that key of registered dispatches, as steps of that name."""
+    found: list[TwinStep] = []
+    for twin in twins:
+        action, form = twin.step.action, twin.form
+        if key is None and isinstance(action, LoopAction):
+            found.append(TwinStep(replace(twin.step, action=action.body), None if form is None else form["loop"]))
+        elif key is not None and isinstance(action, DispatchAction):
+            branch = dict(action.all_branches).get(key)
+            if branch is not None:
+                forms = None if form is None else form["dispatch"]
+                part = None if forms is None else forms["among"].get(key) or forms.get("otherwise")
+                found.append(TwinStep(replace(twin.step, action=branch), part))
+    return tuple(found)
 
 
 def inside(twins: Iterable[TwinStep]) -> tuple[Twin, ...]:
@@ -174,17 +199,26 @@ class _Pool:
         for spec in definition.inputs.values():
             self._type(spec.type)
         for step in definition.steps:
-            action = step.action
-            if isinstance(action, FunctionAction):
-                self.functions.setdefault(action.address, {})[id(action.function)] = action
-                for annotation in (action.returns, *(param.annotation for param in action.typed)):
-                    self._type(annotation)
-            elif isinstance(action, PayloadAction):
-                self._type(action.payload.output)
-                for tool in action.payload.tools:
-                    self.tools.setdefault((tool.address, tool.name), {})[id(tool)] = tool
-            else:
-                self._workflow(action.definition)
+            self._action(step.action)
+
+    def _action(self, action: ActionDef) -> None:
+        if isinstance(action, FunctionAction):
+            self.functions.setdefault(action.address, {})[id(action.function)] = action
+            for annotation in (action.returns, *(param.annotation for param in action.typed)):
+                self._type(annotation)
+        elif isinstance(action, PayloadAction):
+            self._type(action.payload.output)
+            for tool in action.payload.tools:
+                self.tools.setdefault((tool.address, tool.name), {})[id(tool)] = tool
+        elif isinstance(action, WorkflowAction):
+            self._workflow(action.definition)
+        elif isinstance(action, QuestionAction):
+            self._type(action.question.answer)
+        for part in parts_of(action):
+            self._action(part)
+        for rule in action.rules if isinstance(action, LoopAction) else ():
+            if isinstance(rule, FunctionAction):
+                self._action(rule)
 
     def _type(self, kind: Any) -> None:  # Any: a type, a union, anything an annotation can be
         for found in _classes(kind):

@@ -36,7 +36,7 @@ from ..models.tool import Tool
 from ..models.values import Data
 from ..schema import describe, json_schema
 from ..templates.bounds import is_object
-from .actions import ActionDef, FunctionAction, PayloadAction
+from .actions import ActionDef, FunctionAction, LoopAction, PayloadAction, QuestionAction, Rule
 from .document import action_to, input_to, map_to, policy_to
 from .document_binding import binding_to
 from .document_payload import retry_to
@@ -151,14 +151,24 @@ class _Writer:
         key = id(action.payload) if isinstance(action, PayloadAction) else id(action)  # several steps share a payload
         written = self.actions.get(key)
         if written is None:
-            written = self.actions[key] = action_to(action, self.workflow)
+            written = self.actions[key] = action_to(action, self.workflow, inside=self._action)
             if isinstance(action, PayloadAction):
                 self._add_code(action.payload, written["payload"])
             elif isinstance(action, FunctionAction):
                 written["function"]["code"] = function_code(action)
                 if action.retry is not None:
                     written["function"]["retry"] = retry_to(action.retry)
+            elif isinstance(action, QuestionAction):
+                if action.question.answer is not str:
+                    written["question"]["answer"] = type_form(action.question.answer)
+            elif isinstance(action, LoopAction):
+                self._add_rules(action, written["loop"])
         return written
+
+    def _add_rules(self, action: LoopAction, written: dict[str, Data]) -> None:
+        written["until"] = _rule(action.until)
+        if action.carry:
+            written["carry"] = {name: _rule(rule) for name, rule in action.carry}
 
     def _add_code(self, payload: Payload[Any], written: dict[str, Data]) -> None:
         if payload.tools:
@@ -188,6 +198,10 @@ def _input(spec: InputSpec) -> dict[str, Data]:
     if spec.implied:
         written["implied"] = True
     return written
+
+
+def _rule(rule: Rule) -> Data:
+    return rule if isinstance(rule, str) else {"python": rule.address, "code": function_code(rule)}
 
 
 def _condition(when: Condition) -> Data:

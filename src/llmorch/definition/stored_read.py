@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
@@ -12,14 +12,16 @@ from ..errors import TemplateError
 from ..models.values import Data
 from ..templates import compile_expression
 from ..templates.bounds import is_object
-from .actions import ActionDef, FunctionAction
-from .document import MOST_DEEP, action_from, input_from, map_from, names_in, policy_from
+from .actions import ActionDef, DispatchAction, FunctionAction, PayloadAction, QuestionAction
+from .document import MOST_DEEP, input_from, map_from, names_in, on_unknown_from, policy_from
+from .document_action import ACTIONS, BODIES, action_from
 from .document_binding import binding_from, ref_from
 from .document_payload import retry_from
 from .document_read import Reader
 from .document_type import type_from
 from .node import Binding, refs_in
-from .stored_code import Code, Twin, TwinStep, inside, stand_in, twin_steps
+from .rules import branches_wired
+from .stored_code import Code, Twin, TwinStep, inside, stand_in, twin_steps, within
 from .stored_form import type_form
 from .workflow import Condition, InputSpec, StepDef, WorkflowDef
 
@@ -27,7 +29,6 @@ __all__ = ["StoredReader", "workflow_from"]
 
 _WORKFLOW: Final = ("name", "description", "on_error", "inputs", "steps", "output", "warnings")
 _RULES: Final = ("name", "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
-_ACTIONS: Final = ("payload", "function", "workflow")
 _CODE: Final = ("python", "name", "code", "retry")
 
 
@@ -152,54 +153,72 @@ def _input(reader: StoredReader, given: Data, at: str, *, name: str, twins: Sequ
 def _step(
     reader: StoredReader, given: Data, at: str, *, named: dict[str, list[TwinStep]], prefix: str, depth: int
 ) -> StepDef | None:
-    fields = reader.mapping(given, at, known=(*_RULES, *_ACTIONS), required=("name",))
+    fields = reader.mapping(given, at, known=(*_RULES, *ACTIONS), required=("name",))
     if fields is None:
         return None
     name = reader.text(fields["name"], f"{at}.name")
-    here = named.get(name, ())
-    reader.path, reader.here = prefix + name, here
-
-    def nested(form: Data, spot: str) -> WorkflowDef | None:
-        return workflow_from(reader, form, at=f"{spot}.", twins=inside(here), depth=depth + 1)
-
+    reader.path, reader.here = prefix + name, named.get(name, ())
     bind = reader.mapping(fields.get("bind", {}), f"{at}.bind") or {}
     after = reader.sequence(fields.get("after", []), f"{at}.after")
-    action = _action(reader, fields, at, nested)
+    action = _action(reader, fields, at, depth)
     if action is None:
         return None
+    bindings = {key: binding_from(reader, form, f"{at}.bind.{key}") for key, form in bind.items()}
+    on_unknown = on_unknown_from(reader, fields.get("on_unknown"), f"{at}.on_unknown")
+    if isinstance(action, DispatchAction):
+        action = replace(action, definition=branches_wired(name, action, bindings, on_unknown=on_unknown))
     return StepDef(
         name,
         action,
-        {key: binding_from(reader, form, f"{at}.bind.{key}") for key, form in bind.items()},
+        bindings,
         when=_condition(reader, fields.get("when"), f"{at}.when"),
         after=tuple(reader.text(item, f"{at}.after") for item in after),
         on_error=policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
         timeout=reader.number(fields.get("timeout"), f"{at}.timeout"),
-        on_unknown=reader.choice(fields.get("on_unknown", "retry"), f"{at}.on_unknown", "retry", "fail"),
+        on_unknown=on_unknown,
         map=map_from(reader, fields["map"], f"{at}.map") if "map" in fields else None,
     )
 
 
 def _action(
-    reader: StoredReader, fields: dict[str, Data], at: str, nested: Callable[[Data, str], WorkflowDef | None]
+    reader: StoredReader, fields: Mapping[str, Data], at: str, depth: int, *, known: tuple[str, ...] = ACTIONS
 ) -> ActionDef | None:
     """The step's action: the registered one where that is stored just like this, else made anew."""
-    forms: dict[str, Data] = {kind: fields[kind] for kind in _ACTIONS if kind in fields}
-    text = dumps(forms) if reader.here else ""
-    for twin in reader.here:
-        if twin.form is not None and dumps({kind: twin.form[kind] for kind in _ACTIONS if kind in twin.form}) == text:
+    here = reader.here
+    forms: dict[str, Data] = {kind: fields[kind] for kind in known if kind in fields}
+    text = dumps(forms) if here else ""
+    for twin in here:
+        if twin.form is not None and dumps({kind: twin.form[kind] for kind in known if kind in twin.form}) == text:
             return twin.step.action
+
+    def nested(form: Data, spot: str) -> WorkflowDef | None:
+        return workflow_from(reader, form, at=f"{spot}.", twins=inside(here), depth=depth + 1)
+
+    def part(form: Mapping[str, Data], spot: str, key: str | None) -> ActionDef | None:
+        reader.here = within(here, key)
+        try:
+            return _action(reader, form, spot, depth, known=BODIES)
+        finally:
+            reader.here = here
+
     form = forms.get("payload")
     if is_object(form):
         forms["payload"] = {name: value for name, value in form.items() if name != "schema"}
-        reader.kinds = [getattr(getattr(twin.step.action, "payload", None), "output", str) for twin in reader.here]
-    action = action_from(reader, forms, at, nested)
+    reader.kinds = [_kind_of(twin.step.action) for twin in here]
+    action = action_from(reader, forms, at, nested, known=known, inside=part)
     reader.kinds = ()
     if not isinstance(action, FunctionAction):
         return action
     given = forms["function"].get("retry")
     retry = None if given is None else retry_from(reader, given, f"{at}.function.retry")
     return action if retry == action.retry else replace(action, retry=retry)
+
+
+def _kind_of(action: ActionDef) -> Any:  # Any: a type, a union, anything an annotation can be
+    """The type that stands in the form of a payload or question."""
+    if isinstance(action, QuestionAction):
+        return action.question.answer
+    return action.payload.output if isinstance(action, PayloadAction) else str
 
 
 def _condition(reader: StoredReader, given: Data, at: str) -> Condition | None:

@@ -13,7 +13,16 @@ from typing import Annotated, Any, TypeGuard, get_args, get_origin, get_type_hin
 from pydantic import BaseModel, Field
 
 from ..models.policy import Default
-from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from .actions import (
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+)
 from .node import Binding, Ref
 from .workflow import StepDef, WorkflowDef
 
@@ -31,6 +40,15 @@ def action_type(action: ActionDef) -> Any:
             return returns
         case WorkflowAction(definition=definition):
             return output_type(definition)
+        case QuestionAction(question=question):
+            return None if isinstance(question.answer, Mapping) else question.answer
+        case ScriptAction():
+            return None
+        case LoopAction(body=body):
+            return action_type(body)
+        case DispatchAction():
+            kinds = [action_type(branch) for _, branch in action.all_branches]
+            return kinds[0] if kinds and all(kind == kinds[0] for kind in kinds) else None
 
 
 def step_type(step: StepDef) -> Any:

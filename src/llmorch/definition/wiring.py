@@ -8,18 +8,22 @@ becomes an input of the workflow, unless it is so close to a known name that it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..errors import TemplateError
 from ..models.policy import Default
-from ..templates import compile_expression
-from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from ..templates import compile_expression, compile_template
+from .actions import CHOICE, ActionDef, DispatchAction, LoopAction, ScriptAction
 from .names import fault_of_name, nearest
-from .node import Binding, Each, FirstN, Node, Ref, leaves, refs_in
-from .workflow import Condition, InputSpec, MapRule, StepDef, WorkflowDef, plain_name
+from .needs import Need, needs_of, takes_anything
+from .node import Binding, Each, Filled, FirstN, Node, Ref, leaves, refs_in
+from .rules import branches_wired, dispatch_faults, loop_faults
+from .workflow import Condition, InputSpec, MapRule, OnUnknown, StepDef, WorkflowDef, plain_name
 
 __all__ = ["Draft", "DraftStep", "wire"]
+
+_OPEN = (ScriptAction, LoopAction, DispatchAction)  # may be given more than they name
 
 
 @dataclass(slots=True)
@@ -33,7 +37,7 @@ class DraftStep:
     after: tuple[Ref[Any] | str, ...] = ()
     on_error: Literal["fail", "skip"] | Default | None = None
     timeout: float | None = None
-    on_unknown: Literal["retry", "fail"] = "retry"
+    on_unknown: OnUnknown = "retry"
     map: MapRule | None = None
 
 
@@ -78,7 +82,7 @@ class _Wiring:
         self.implied: dict[str, InputSpec] = {}
         self.sources: frozenset[str] | None = None
         self.known: dict[str, str] = {}
-        self.needs: dict[int, Sequence[_Need]] = {}
+        self.needs: dict[int, Sequence[Need]] = {}
         for name in draft.inputs:
             self._register(name, "input")
         for step in draft.steps:
@@ -103,7 +107,7 @@ class _Wiring:
         known = self.known
         needs = self.needs.get(id(step.action))  # the draft keeps the action, so its id stays its own
         if needs is None:
-            needs = self.needs[id(step.action)] = _needs(step.action)
+            needs = self.needs[id(step.action)] = needs_of(step.action)
         for wanted, plain, required, kind in needs:
             if wanted in given:
                 bindings[wanted] = given[wanted]
@@ -114,7 +118,39 @@ class _Wiring:
             elif required:
                 self._imply(wanted, kind, step)
                 bindings[wanted] = Ref(wanted)
+        if given and type(step.action) in _OPEN:
+            self._bind_more(step, bindings)
         return bindings
+
+    def _bind_more(self, step: DraftStep, bindings: dict[str, Binding]) -> None:
+        """What is bound though the action does not name it: the choice of a dispatch, what a script is given."""
+        if CHOICE in step.bindings:
+            bindings[CHOICE] = self._choice(step, step.bindings[CHOICE])
+        if takes_anything(step.action):
+            plain = {plain_name(name) for name in bindings}
+            bindings.update((name, given) for name, given in step.bindings.items() if plain_name(name) not in plain)
+
+    def _choice(self, step: DraftStep, choice: Binding) -> Binding:
+        """What a dispatch decides by; the names in an expression stand for the steps and inputs of that name."""
+        if not isinstance(choice, Filled) or choice.refs:
+            return choice
+        refs: list[tuple[str, Ref[Any]]] = []
+        try:
+            names = compile_template(choice.text).names
+        except TemplateError as error:
+            self.faults.append(f"Step {step.name!r}: its choice {choice.text!r}: {error.message}")
+            return choice
+        for name in sorted(names):
+            found = self.known.get(name)
+            if found is None:
+                near = nearest(name, self.known, cutoff=0.6)
+                hint = f"did you mean {near!r}?" if near else "declare it with wf.input() or add a step of that name"
+                self.faults.append(
+                    f"Step {step.name!r}: its choice reads {name!r}, which names no step or input; {hint}"
+                )
+            else:
+                refs.append((name, Ref(found)))
+        return Filled(choice.text, tuple(refs))
 
     def step(self, step: DraftStep, bindings: dict[str, Binding]) -> StepDef:
         """The step with its condition, checked."""
@@ -128,7 +164,7 @@ class _Wiring:
             self._check_refs(ref, f"Step {step.name!r}: after")
         return StepDef(
             step.name,
-            step.action,
+            self._action(step, bindings),
             bindings,
             condition,
             tuple(before.source if isinstance(before, Ref) else before for before in step.after),
@@ -137,6 +173,16 @@ class _Wiring:
             step.on_unknown,
             step.map,
         )
+
+    def _action(self, step: DraftStep, bindings: Mapping[str, Binding]) -> ActionDef:
+        """The action, checked as far as it is a loop or a dispatch; the branches of that are wired, too."""
+        action = step.action
+        if isinstance(action, LoopAction):
+            self.faults += loop_faults(action, f"Step {step.name!r}")
+        elif isinstance(action, DispatchAction):
+            self.faults += dispatch_faults(action, f"Step {step.name!r}")
+            return replace(action, definition=branches_wired(step.name, action, bindings, on_unknown=step.on_unknown))
+        return action
 
     def _imply(self, name: str, kind: Any, step: DraftStep) -> None:
         if name in self.implied:
@@ -205,7 +251,7 @@ class _Wiring:
         plain = plain_name(name)
         if any(plain_name(used) == plain for used in (*bindings, *(condition.bindings if condition else ()))):
             return
-        wanted = [need[0] for need in _needs(step.action)]
+        wanted = [need.name for need in needs_of(step.action)]
         near = nearest(name, wanted, cutoff=0.6)
         hint = f"; did you mean {near!r}?" if near else f"; it reads {', '.join(map(repr, wanted)) or 'nothing'}"
         self.faults.append(f"Step {step.name!r} is given {name!r}, which its action does not read{hint}")
@@ -294,21 +340,3 @@ def _sources(step: StepDef) -> Iterator[str]:
             for ref in refs_in(binding):
                 yield ref.source
     yield from step.after
-
-
-_Need = tuple[str, str, bool, Any]  # Any: a type, a union, anything an annotation can be
-
-
-def _needs(action: ActionDef) -> Sequence[_Need]:
-    """What an action reads: name, the same without hyphens, whether it must be bound, the type it is validated to."""
-    match action:
-        case FunctionAction(params=params):
-            return [_need(p.name, p.required, Any if p.annotation is None else p.annotation) for p in params]
-        case PayloadAction(payload=payload):
-            return [_need(name, name not in payload.defaults, Any) for name in sorted(payload.variables)]
-        case WorkflowAction(definition=definition):
-            return [_need(name, spec.is_required, spec.type) for name, spec in definition.inputs.items()]
-
-
-def _need(name: str, required: bool, kind: Any) -> _Need:  # Any: as above
-    return name, plain_name(name), required, kind

@@ -12,9 +12,10 @@ from ..models.values import Data
 from .actions import ActionDef
 from .node import Binding
 
-__all__ = ["Condition", "InputSpec", "MapRule", "OnError", "StepDef", "WorkflowDef", "plain_name"]
+__all__ = ["Condition", "InputSpec", "MapRule", "OnError", "OnUnknown", "StepDef", "WorkflowDef", "plain_name"]
 
 OnError = OneOf["fail", "skip"] | Default
+OnUnknown = OneOf["retry", "fail", "ask"]
 
 
 def plain_name(name: str) -> str:
@@ -73,7 +74,9 @@ class StepDef:
         bindings: Variable, parameter or input of the action -> where its value comes from.
         after: Steps that must have ended first, however they ended.
         on_error: None takes the workflow's.
-        timeout: Seconds for everything the step does.
+        timeout: Seconds for everything the step does; the time that a person takes does not count, but for a question's
+            own.
+        on_unknown: What to do after a crash with what was in flight: once more, fail, or ask a person.
     """
 
     name: str
@@ -83,7 +86,7 @@ class StepDef:
     after: tuple[str, ...] = ()
     on_error: OnError | None = None
     timeout: float | None = None
-    on_unknown: OneOf["retry", "fail"] = "retry"
+    on_unknown: OnUnknown = "retry"
     map: MapRule | None = None
 
 

@@ -8,12 +8,14 @@ The events of the walk are the beginning of the new run's log, so a crash after 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
-from ..definition.actions import WorkflowAction
-from ..events import Event, RunStarted, StepStarted, StepSucceeded
+from ..definition.actions import is_leaf
+from ..events import Event, RunStarted, StepStarted, StepSucceeded, StepWaiting
 from ..models.failure import Failure
+from ..models.message import ToolCall
 from ..models.values import Data, copy_data
 from ..ports import Claim
 from ..stores.memory import MemoryStore
@@ -50,7 +52,12 @@ class Adoption:
 
 
 def adopted(
-    started: RunStarted, state: RunState, former: RunState, *, replaced: Mapping[str, Data] | None = None
+    started: RunStarted,
+    state: RunState,
+    former: RunState,
+    *,
+    replaced: Mapping[str, Data] | None = None,
+    scripts: Sequence[Path] = (),
 ) -> Adoption:
     """Walk as far as recorded results lead.
 
@@ -59,19 +66,20 @@ def adopted(
         state: An empty state of the new run's definition.
         former: The run whose results are adopted.
         replaced: Path of a step -> the value it has in the new run.
+        scripts: Folders in which scripts are looked for.
 
     Raises:
         KeyError: A replaced step is not there, or stands in a container that is not reached.
     """
     journal = Journal(MemoryStore(), Claim(started.run_id, 1, 0), state)
     journal.append(started)
-    walk = _Walk(state, journal, former)
+    walk = _Walk(state, journal, former, scripts=scripts)
     wanted = dict(replaced or {})
     for path, value in _given(former, state).items():
         if path not in wanted:
             journal.append(StepSucceeded(path, copy_data(value), copied_from=former.run_id))
             walk.kept[path] = path
-    for path in [path for path in wanted if "/" not in path and "[" not in path]:
+    for path in [path for path in wanted if not any(mark in path for mark in "/[@")]:
         state.at(path)
         journal.append(StepSucceeded(path, wanted.pop(path)))
     walk.go(wanted)
@@ -100,11 +108,12 @@ def _given(former: RunState, state: RunState) -> dict[str, Data]:
 class _Walk(Stepper):
     """A stepper whose leaves are not run."""
 
-    __slots__ = ("_due", "held", "kept", "results")
+    __slots__ = ("_due", "_scripts", "held", "kept", "results")
 
-    def __init__(self, state: RunState, journal: Journal, former: RunState) -> None:
+    def __init__(self, state: RunState, journal: Journal, former: RunState, *, scripts: Sequence[Path]) -> None:
         super().__init__(state, journal, cast("Services", None), conductor=_Nobody())  # no leaf asks for a service
         self.results = Results(former)
+        self._scripts = scripts
         self._due: list[tuple[int, str, str]] = []
         self.held: dict[str, str | None] = {}
         self.kept: dict[str, str] = {}
@@ -131,9 +140,9 @@ class _Walk(Stepper):
             self._take(state, self.results.take(source), copied_from=self.results.run_id)
 
     def _start(self, state: StepState) -> Work | None:
-        if isinstance(state.step.definition.action, WorkflowAction):
+        if not is_leaf(state.step.definition.action):
             return super()._start(state)
-        self.held[state.path] = fingerprint_or_none(state)
+        self.held[state.path] = fingerprint_or_none(state, self._scripts)
         self._match(state)
         return None
 
@@ -175,3 +184,14 @@ class _Nobody:
 
     async def aside(self, wait: Callable[[], Awaitable[None]]) -> None:
         """As above."""
+
+    def asked(self, question: StepWaiting) -> None:
+        """Nobody is asked."""
+
+    def wakes(self, state: StepState) -> bool:
+        """Nobody waits."""
+        return False
+
+    async def granted(self, state: StepState, number: int, call: ToolCall) -> Data:
+        """No leaf runs that could ask."""
+        raise LookupError(state.path)

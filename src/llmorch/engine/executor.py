@@ -19,9 +19,12 @@ from anyio.abc import TaskGroup
 
 from .. import _clock
 from .._clock import monotonic
+from ..definition.actions import FunctionAction, PayloadAction, ScriptAction
 from ..errors import TimedOut
-from ..events import Event, RunCancelRequested, RunFinished, StepCancelled, Warned
+from ..events import Event, RunCancelRequested, RunFinished, StepCancelled, StepWaiting, Warned
 from ..models.failure import Failure, failure_of
+from ..models.message import ToolCall
+from ..models.values import Data
 from ..ports import InboxItem
 from .journal import Journal
 from .known import Known
@@ -59,11 +62,32 @@ class _Alone:
 
 
 class Executor:
-    """Runs one run."""
+    """Runs one run.
+
+    Attributes:
+        consult: Shows an open question to who answers at once; None when nobody does.
+    """
 
     __slots__ = (
-        "_births", "_cancelled", "_done", "_fatal", "_flushing", "_group", "_halted", "_idle", "_leaving", "_stepper",
-        "journal", "services", "state",
+        "_births",
+        "_cancelled",
+        "_consulted",
+        "_done",
+        "_fatal",
+        "_flushing",
+        "_group",
+        "_halted",
+        "_idle",
+        "_is_ending",
+        "_leaving",
+        "_resting",
+        "_stepper",
+        "_waiters",
+        "_working",
+        "consult",
+        "journal",
+        "services",
+        "state",
     )  # fmt: skip
 
     def __init__(self, state: RunState, journal: Journal, services: Services) -> None:
@@ -79,6 +103,11 @@ class Executor:
         self._leaving = False
         self._flushing = False
         self._fatal: Failure | None = None
+        self._resting = self._is_ending = False
+        self._working = 0
+        self._consulted = 0
+        self._waiters: dict[str, anyio.Event] | None = None
+        self.consult: Callable[[StepWaiting], Awaitable[None]] | None = None
         self._stepper = Stepper(state, journal, services, conductor=self)
 
     @property
@@ -100,14 +129,12 @@ class Executor:
                     for text in self.state.definition.warnings:
                         self.journal.append(Warned(None, "unused-input", text))
                 else:
-                    for state in [
-                        step for step in self.state.steps.values() if step.status == "running" and not step.owner
-                    ]:
-                        self._stepper.watch(state)  # a container that was open when the run was taken up again
+                    self._watch_again()
                 if self._cancelled:
                     group.cancel_scope.cancel()
                 elif self.state.timeout is not None:
-                    group.cancel_scope.deadline = anyio.current_time() + self.state.timeout
+                    left_s = self.state.timeout - self.state.spent_us / 1_000_000
+                    group.cancel_scope.deadline = anyio.current_time() + left_s
                 await self._first_runner()
                 group.cancel_scope.deadline = float("inf")
                 self._stepper.timers.stop_all()
@@ -117,6 +144,9 @@ class Executor:
         except BaseException:  # cancelled from outside, or an error of a run without a task group
             await self._close(cancelled=True)
             raise
+        if self._resting:
+            self._group = None
+            return
         if self._leaving and not self._done and not self._cancelled:
             self.state.status = "interrupted"  # derived: nobody owns it, and its log does not end
         elif not self._done:  # the group was cancelled from inside: by cancel(), the run's timeout, or a fatal failure
@@ -124,6 +154,13 @@ class Executor:
         await self.journal.flush()
         self._group = None
         del self._stepper
+
+    def _watch_again(self) -> None:
+        """See to containers and questions that were open when the run was taken up."""
+        for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
+            self._stepper.watch(state)
+        for path in tuple(self.state.questions or ()):
+            self._stepper.asking.watch(self.state.steps[path])
 
     def leave(self) -> None:
         """Start nothing more; return from `run` when what is in flight has ended, leaving the run as it is."""
@@ -166,6 +203,8 @@ class Executor:
         if self._halted or known is None:
             return False
         known.late[step.path] = (item, events, mark)
+        if step.status == "waiting" and step.question is not None and step.question.about == "unknown":
+            self.answered(step, "retry", None)  # now it is known what the step has done
         if step.status == "running" and step.scope is not None:
             step.scope.cancel()
         return True
@@ -199,10 +238,119 @@ class Executor:
                     places.give()
             elif self.journal.pending:
                 await self.journal.flush()
+            elif self._is_stuck:
+                await self._rest()
             else:
                 self._idle = anyio.Event()
-                await self._idle.wait()
+                await self._waited(self._idle)
                 self._idle = None
+
+    async def _waited(self, idle: anyio.Event) -> None:
+        """Wait for something to do; while only people have, the run's time stands still."""
+        group = self._group
+        if not self.state.questions or self._working or group is None or self.state.timeout is None:
+            await idle.wait()
+            return
+        since, deadline = anyio.current_time(), group.cancel_scope.deadline
+        group.cancel_scope.deadline = float("inf")
+        await idle.wait()
+        group.cancel_scope.deadline = deadline + anyio.current_time() - since
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether only people can make the run go on, and nobody is being asked who would answer at once."""
+        return bool(self.state.questions) and not (
+            self._working or self._consulted or self._births or self._halted or self._is_ending or self.state.ready
+        )
+
+    async def _rest(self) -> None:
+        """Say that nothing goes on before somebody answers, and give the run up, until then."""
+        self._is_ending = True
+        try:
+            await self._say_and_let_go()
+        finally:
+            self._is_ending = False
+
+    async def _say_and_let_go(self) -> None:
+        asking = self._stepper.asking
+        hopeless = asking.hopeless()
+        for state in hopeless:
+            self._stepper.drop(state)
+        if hopeless:
+            return
+        event, wake_at = asking.waiting()
+        self.journal.append(event, status="waiting", wake_at=wake_at)
+        await self.journal.flush()
+        if self._halted or self.state.status != "waiting":
+            return  # somebody answered in the meantime
+        self._resting = True
+        if not await self.journal.let_go("waiting"):
+            self._resting = False
+            if self.journal.mail is not None:
+                self.journal.mail()
+            await anyio.lowlevel.checkpoint()
+            return
+        self._halted = True
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
+
+    def asked(self, question: StepWaiting) -> None:
+        """Show an open question to who answers at once, beside the run."""
+        if self.consult is not None:
+            self._consulted += 1
+            self.beside(partial(self._consult, question))
+
+    async def _consult(self, question: StepWaiting) -> None:
+        assert self.consult is not None
+        try:
+            await self.journal.durable(question.seq or 0)
+            await self.consult(question)
+        finally:
+            self._consulted -= 1
+            self.stir()
+
+    def stir(self) -> None:
+        """See whether the run is stuck now."""
+        if self._idle is not None:
+            self._idle.set()
+        elif self._is_stuck:
+            self.beside(self._first_runner_rests)
+
+    async def _first_runner_rests(self) -> None:
+        """The first runner itself waits for a person: another task gives the run up."""
+        if self._is_stuck:
+            await self._rest()
+
+    def answered(self, state: StepState, value: Data, by: str | None) -> None:
+        """Record what a person answered to the question that a step has open."""
+        self._stepper.asking.answer(state, value, by)
+        if self._group is not None:  # else the run is just being taken up, and begins with what is ready
+            self.call_help()
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the run has been given up until somebody answers, or is about to be."""
+        return self._resting
+
+    def wakes(self, state: StepState) -> bool:
+        waiter = None if self._waiters is None else self._waiters.get(state.path)
+        if waiter is not None:
+            waiter.set()
+        return waiter is not None
+
+    async def granted(self, state: StepState, number: int, call: ToolCall) -> Data:
+        if self._waiters is None:
+            self._waiters = {}
+        waiter = self._waiters[state.path] = anyio.Event()
+        self._working -= 1
+        try:
+            self._stepper.asking.ask_grant(state, number, call)
+            self.beside(self._first_runner_rests)
+            await self.aside(waiter.wait)
+        finally:
+            self._working += 1
+            del self._waiters[state.path]
+        return (state.granted or {}).get(call.id)
 
     async def _helper(self) -> None:
         """Runs until nothing is ready."""
@@ -219,6 +367,8 @@ class Executor:
                 places.give()
         if self.journal.pending and not self._done:
             await self.journal.flush()
+        if self.state.questions:
+            self.stir()
 
     async def _spree(self) -> None:
         """Run what is ready, one after the other, with a pause for others now and then."""
@@ -230,7 +380,11 @@ class Executor:
             if work is not None:
                 if ready:
                     self.call_help()
-                await work
+                self._working += 1
+                try:
+                    await work
+                finally:
+                    self._working -= 1
             elif journal.pending >= _STEPS_PER_CHECKPOINT:
                 await journal.flush()
             count += 1
@@ -310,7 +464,12 @@ class Executor:
 def _is_lone(state: RunState) -> bool:
     """Whether the run is one step that is no container: nothing is ever done beside it."""
     steps = state.frame.compiled.steps
-    return len(steps) == 1 and steps[0].child is None and steps[0].definition.map is None
+    if len(steps) != 1 or steps[0].child is not None or steps[0].definition.map is not None:
+        return False
+    action = steps[0].definition.action
+    if isinstance(action, PayloadAction):
+        return not any(tool.requires_approval for tool in action.payload.tools)
+    return isinstance(action, FunctionAction | ScriptAction) and steps[0].definition.on_unknown != "ask"
 
 
 def _bare(error: BaseException) -> BaseException:

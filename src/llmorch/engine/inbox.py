@@ -40,7 +40,7 @@ class Inbox:
         journal = self._journal
         for item in await self._store.inbox(journal.claim.run_id):
             key = (item.kind, item.step, item.call)
-            if journal.closed or journal.state.finished_us is not None:
+            if journal.closed or journal.state.finished_us is not None or self._executor.is_resting:
                 return
             if key not in self._seen:
                 self._seen.add(key)
@@ -56,8 +56,18 @@ class Inbox:
                 self._journal.consume(item)
             case "late":
                 self._late(item)
+            case "answer":
+                self._answer(item)
             case _:
                 pass  # stays for an owner that knows what it is
+
+    def _answer(self, item: InboxItem) -> None:
+        """What a person said to the question that was asked at the seq which the item names."""
+        self._journal.consume(item)
+        state = self._journal.state.steps.get(item.step)
+        if state is None or state.status != "waiting" or state.question is None or state.question.seq != item.call:
+            return  # the question is open no more
+        self._executor.answered(state, item.data, item.by)
 
     def _late(self, item: InboxItem) -> None:
         """An answer for which the former owner had paid: its bill counts, and it is the result if there is none."""

@@ -38,6 +38,7 @@ class _Unit:
     events: Sequence[Event]
     status: str | None
     consumed: Sequence[InboxItem]
+    wake_at: int | None = None
 
 
 class Partial:
@@ -69,8 +70,8 @@ class Journal:
 
     __slots__ = (
         "_buffer", "_busy", "_claim", "_consumed", "_deadline", "_is_full", "_scope", "_seq", "_status", "_store",
-        "_turn", "_unit", "closed", "committed", "delta_watchers", "failure", "is_instant", "mail", "partial", "state",
-        "watchers",
+        "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure", "is_instant", "mail",
+        "partial", "state", "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -90,6 +91,7 @@ class Journal:
         self._busy = False
         self._turn: anyio.Event | None = None
         self._status: str | None = None
+        self._wake_at: int | None = None
         self._consumed: list[InboxItem] | None = None
         self._unit: _Unit | None = None
         self._scope: anyio.CancelScope | None = None
@@ -113,11 +115,12 @@ class Journal:
             return len(self._buffer)
         return len(self._buffer) + len(self._unit.events)
 
-    def append(self, event: Event, *, status: str | None = None) -> int:
+    def append(self, event: Event, *, status: str | None = None, wake_at: int | None = None) -> int:
         """Number the event, fold it and buffer it; returns its seq.
 
         Args:
             status: The run's status from here on, where the event changes it.
+            wake_at: When a run that waits wants to go on by itself, in microseconds UTC.
         """
         seq = event.seq = self._seq + 1
         event.at_us = now_us()
@@ -128,7 +131,7 @@ class Journal:
         self._seq = seq
         self._buffer.append(event)
         if status is not None:
-            self._status = status
+            self._status, self._wake_at = status, wake_at
         if self.partial and isinstance(event, CallStarted | CallFinished | StepFailed | StepCancelled):
             self.partial.pop(event.step, None)
         return seq
@@ -196,7 +199,8 @@ class Journal:
         events, self._buffer = self._buffer, []
         status, self._status = self._status, None
         consumed, self._consumed = self._consumed, None
-        return _Unit(events, status, consumed or ())
+        wake_at, self._wake_at = self._wake_at, None
+        return _Unit(events, status, consumed or (), wake_at)
 
     async def _commit(self) -> None:
         """Commit what waits, or first the unit whose end is not known."""
@@ -228,11 +232,7 @@ class Journal:
         while True:
             try:
                 with anyio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
-                    if not unit.consumed:
-                        return await self._store.append(self._claim, unit.events, status=unit.status)
-                    return await self._store.append(
-                        self._claim, unit.events, status=unit.status, consumed=unit.consumed
-                    )
+                    return await self._handed(unit)
                 raise StoreBusy(
                     f"Run {self._claim.run_id} was stopped, and its last {len(unit.events)} events could not be "
                     "recorded in time; recover it when the store works again",
@@ -251,6 +251,19 @@ class Journal:
             await _clock.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    def _handed(self, unit: _Unit) -> Coroutine[Any, Any, AppendReply]:
+        """The unit on its way to the store; what most units do not have is left out."""
+        store, claim = self._store, self._claim
+        if unit.wake_at is not None:
+            return store.append(claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at)
+        if unit.consumed:
+            return store.append(claim, unit.events, status=unit.status, consumed=unit.consumed)
+        return store.append(claim, unit.events, status=unit.status)
+
+    async def let_go(self, status: str) -> bool:
+        """Give the run up in this status; False when others have left something for it, and then nothing changed."""
+        return await self._store.release(self._claim, status=status)
+
     def commit_now(self) -> None:
         """Commit to a store that waits for nothing, so that nothing can cancel it half-way or come between."""
         if self.failure is not None:
@@ -259,13 +272,14 @@ class Journal:
         status, self._status = self._status, None
         consumed, self._consumed = self._consumed, None
         try:
-            if consumed is None:
+            if consumed is None and self._wake_at is None:
                 reply = _at_once(self._store.append(self._claim, events, status=status))
             else:
-                reply = _at_once(self._store.append(self._claim, events, status=status, consumed=consumed))
+                reply = _at_once(self._handed(_Unit(events, status, consumed or (), self._wake_at)))
         except BaseException as error:
             self.failure = error
             raise
+        self._wake_at = None
         self._committed(reply)
 
     def _committed(self, reply: AppendReply) -> None:

@@ -74,7 +74,7 @@ class CallPath:
         payload, sender = self.payload, self._sender
         prompt = tuple(messages)
         try:
-            if self.state.calls and self.state.since and payload.tools:
+            if self.state.calls and payload.tools:
                 await self._finish_round()
             if not payload.fallback:
                 value = await self._checked(prompt, payload.model)
@@ -189,7 +189,13 @@ class CallPath:
 
     async def _take_round(self, number: int, asked: Turn, *, was_cut: bool) -> None:
         """Run the tools that the answer of a call asks for, less those whose result is recorded."""
-        user = ToolUser(self.payload.tools, self.state, journal=self.journal, services=self.services)
+        user = ToolUser(
+            self.payload.tools,
+            self.state,
+            journal=self.journal,
+            services=self.services,
+            conductor=self.conductor,
+        )
         results = await user.results(number, asked.calls, was_cut=was_cut)
         self._turns = (*self._turns, replace(asked, results=results))
 

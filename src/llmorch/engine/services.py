@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from anyio import CapacityLimiter
 
+from ..events import StepWaiting
 from ..models.failure import Failure
+from ..models.message import ToolCall
 from ..models.policy import Retry
 from ..models.usage import Usage
+from ..models.values import Data
 from ..planner.catalog import ResolvedModel
 from ..policies.limits import Limits
 from ..ports import Call, Proceed, Provider, ProviderResponse, ResponseCache
 from .places import Places
+from .state.step import StepState
 
 __all__ = ["AroundCall", "Conductor", "Ending", "Models", "Services"]
 
@@ -79,6 +84,22 @@ class Conductor(Protocol):
         """Wait for something without holding a place."""
         ...
 
+    def asked(self, question: StepWaiting) -> None:
+        """A question is open: show it to who answers at once, if anybody does."""
+        ...
+
+    def wakes(self, state: StepState) -> bool:
+        """Wake the task that waits for what a person says to a step; False when there is none."""
+        ...
+
+    async def granted(self, state: StepState, number: int, call: ToolCall) -> Data:
+        """Ask whether a tool may be used, and wait for the answer without holding a place.
+
+        Args:
+            number: Of the request whose answer asked for it.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -94,6 +115,7 @@ class Services:
         cache: Keeps answers.
         cache_all: Payloads that do not say otherwise are cached.
         cache_ttl_s: How long their answers are kept; None is for good.
+        scripts: Folders in which scripts are looked for.
     """
 
     models: Models
@@ -106,3 +128,4 @@ class Services:
     cache: ResponseCache | None = None
     cache_all: bool = False
     cache_ttl_s: float | None = None
+    scripts: Sequence[Path] = ()

@@ -40,6 +40,7 @@ class Tool(Generic[P, R]):
         timeout: Bound of one call, in seconds or as a timedelta; unset: none.
         version: Stands for the source in the fingerprint: change it when the meaning changes.
         schema: JSON schema of the arguments, which the function then gets as one dict; unset: the signature says.
+        requires_approval: A person is asked before each use; see `Orchestrator.answer`.
 
     Attributes:
         function: The function itself.
@@ -47,6 +48,7 @@ class Tool(Generic[P, R]):
         description: What the model is told it is for.
         timeout_s: Bound of one call in seconds, or None.
         version: Stands for the source in the fingerprint, if given.
+        requires_approval: A person is asked before each use.
         is_async: `async def` runs on the event loop, `def` in a worker thread.
         context: The parameter that receives the RunContext, if any; the model is not told of it.
 
@@ -76,6 +78,7 @@ class Tool(Generic[P, R]):
     description: str
     timeout_s: float | None
     version: str | None
+    requires_approval: bool
     is_async: bool
     context: str | None
 
@@ -88,18 +91,20 @@ class Tool(Generic[P, R]):
         timeout: float | timedelta | None = None,
         version: str | None = None,
         schema: Mapping[str, Data] | None = None,
+        requires_approval: bool = False,
     ) -> None:
         own = _checked(function)
         called = _tool_name(own, name)
         takes = arguments_of(own, called) if schema is None else given_arguments(own, schema, called)
         functools.update_wrapper(self, own, updated=())  # the function's own attributes could hide ours
         self._arguments = takes
-        self._as_is = (name, description, timeout, version, schema) == (None,) * 5
+        self._as_is = (name, description, timeout, version, schema) == (None,) * 5 and not requires_approval
         self.function = function
         self.name = called
         self.description = first_paragraph(docstring(own)) if description is None else description
         self.timeout_s = _positive(timeout, called)
         self.version = version
+        self.requires_approval = requires_approval
         self.is_async = _is_async(own)
         self.context = takes.context
         self._is_sealed = True
@@ -114,6 +119,7 @@ class Tool(Generic[P, R]):
         description: str = "",
         timeout: float | timedelta | None = None,
         version: str | None = None,
+        requires_approval: bool = False,
     ) -> Tool[..., S]:
         """A tool whose arguments a JSON schema describes; the function gets them as one dict.
 
@@ -127,6 +133,7 @@ class Tool(Generic[P, R]):
             description: What the model is told it is for.
             timeout: Bound of one call, in seconds or as a timedelta; unset: none.
             version: Stands for the source in the fingerprint.
+            requires_approval: A person is asked before each use.
 
         Raises:
             TypeError: The schema is none, or not of an object; the name is none a model can call.
@@ -137,7 +144,15 @@ class Tool(Generic[P, R]):
             >>> look_up.call(look_up.read('{"user-id": 21}'))
             42
         """
-        return Tool(function, name=name, description=description, timeout=timeout, version=version, schema=schema)
+        return Tool(
+            function,
+            name=name,
+            description=description,
+            timeout=timeout,
+            version=version,
+            schema=schema,
+            requires_approval=requires_approval,
+        )
 
     @property
     def schema(self) -> dict[str, Data]:
@@ -201,7 +216,9 @@ class Tool(Generic[P, R]):
         return hash((self.name, self.description, self.timeout_s, self.version))
 
     def _options(self) -> tuple[object, ...]:
-        return (self.name, self.description, self.timeout_s, self.version, self._arguments.schema)
+        return (
+            self.name, self.description, self.timeout_s, self.version, self._arguments.schema, self.requires_approval,
+        )  # fmt: skip
 
     def __setattr__(self, name: str, value: object) -> None:
         if "_is_sealed" in vars(self):
@@ -235,6 +252,7 @@ def tool(
     description: str | None = None,
     timeout: float | timedelta | None = None,
     version: str | None = None,
+    requires_approval: bool = False,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -244,6 +262,7 @@ def tool(
     description: str | None = None,
     timeout: float | timedelta | None = None,
     version: str | None = None,
+    requires_approval: bool = False,
 ) -> Any:  # Any: as the overloads say
     """Make a typed function a tool that a model may call; it can still be called as the function it was.
 
@@ -255,6 +274,8 @@ def tool(
         description: What the model is told it is for; by default the first paragraph of the docstring.
         timeout: Bound of one call, in seconds or as a timedelta; unset: none.
         version: Stands for the source in the fingerprint: change it when the meaning changes.
+        requires_approval: A person is asked before each use, as a question of the step (`Orchestrator.answer`,
+            `on_ask`): yes, no, or an `Approval` with a note for the model.
 
     Raises:
         TypeError: A name, parameter or type that no model can be told of; with what to write instead.
@@ -270,7 +291,14 @@ def tool(
     """
 
     def make(target: Callable[..., Any]) -> Tool[..., Any]:
-        return Tool(target, name=name, description=description, timeout=timeout, version=version)
+        return Tool(
+            target,
+            name=name,
+            description=description,
+            timeout=timeout,
+            version=version,
+            requires_approval=requires_approval,
+        )
 
     return make if function is None else make(function)
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, assert_never
 
-from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
+from ..definition.actions import (
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+    nested_of,
+    parts_of,
+)
 from ..definition.node import Binding, Each, Filled, FirstOf, Literal, Optional, Ref, refs_in
 from ..definition.workflow import StepDef, WorkflowDef
 from ..errors import TemplateError
@@ -16,7 +27,7 @@ from ..templates import compile_expression, compile_template
 from .catalog import Catalog, ResolvedModel
 from .compile import compiled
 from .graph import cycles
-from .types import Schema, schema_of, schemas
+from .types import Schema, schema_of, schema_of_action, schemas
 
 __all__ = ["MAX_DEPTH", "Checked", "check", "nested_warnings", "unpriced"]
 
@@ -53,8 +64,9 @@ def _warnings(definition: WorkflowDef, depth: int = 1) -> Iterator[str]:
     yield from definition.warnings
     if depth <= MAX_DEPTH:
         for step in definition.steps:
-            if isinstance(step.action, WorkflowAction):
-                yield from _warnings(step.action.definition, depth + 1)
+            for action in (step.action, *parts_of(step.action)):
+                if isinstance(action, WorkflowAction):
+                    yield from _warnings(action.definition, depth + 1)
 
 
 def unpriced(definition: WorkflowDef, catalog: Catalog) -> tuple[str, ...]:
@@ -65,20 +77,21 @@ def unpriced(definition: WorkflowDef, catalog: Catalog) -> tuple[str, ...]:
 def _unpriced(definition: WorkflowDef, catalog: Catalog, prefix: str, depth: int) -> Iterator[str]:
     for step in definition.steps:
         path = prefix + step.name
-        match step.action:
-            case PayloadAction(payload=payload):
-                for model in (payload.model, *payload.fallback):
-                    found = catalog.resolve(model)
-                    if found.price is None:
-                        yield (
-                            f"Step {path!r}: the price of {found.id!r} is unknown, so a budget in US dollars cannot be "
-                            "kept; give prices={...}, or Budget(unpriced='ignore')"
-                        )
-            case WorkflowAction(definition=inner):
-                if depth <= MAX_DEPTH:
-                    yield from _unpriced(inner, catalog, f"{path}/", depth + 1)
-            case FunctionAction():
-                pass
+        for action in (step.action, *parts_of(step.action)):
+            if isinstance(action, PayloadAction):
+                yield from _without_price(action.payload, catalog, path)
+            elif isinstance(action, WorkflowAction) and depth <= MAX_DEPTH:
+                yield from _unpriced(action.definition, catalog, f"{path}/", depth + 1)
+
+
+def _without_price(payload: Payload[Any], catalog: Catalog, path: str) -> Iterator[str]:
+    for model in (payload.model, *payload.fallback):
+        found = catalog.resolve(model)
+        if found.price is None:
+            yield (
+                f"Step {path!r}: the price of {found.id!r} is unknown, so a budget in US dollars cannot be kept; "
+                "give prices={...}, or Budget(unpriced='ignore')"
+            )
 
 
 class _Checking:
@@ -128,18 +141,48 @@ class _Checking:
         self._limits(step, what)
         if step.when is not None:
             self._when(step, what, known)
-        match step.action:
-            case FunctionAction():
+        self._action(step, step.action, path, known, depth)
+
+    def _action(self, step: StepDef, action: ActionDef, path: str, known: Mapping[str, Schema], depth: int) -> None:
+        what = f"Step {path!r}"
+        match action:
+            case FunctionAction() | ScriptAction():
                 pass
             case PayloadAction(payload=payload):
                 self._payload(step, payload, what, known)
-            case WorkflowAction(definition=inner):
+            case QuestionAction(question=question):
+                roots = self._roots(step, known)
+                self.faults += [f"{what}: its text: {fault}" for fault in question.template.faults(roots)]
+            case WorkflowAction() | DispatchAction():
+                inner = nested_of(action)
                 if depth >= MAX_DEPTH:
                     self.faults.append(f"{what} nests workflows more than {MAX_DEPTH} deep; flatten some of them")
-                else:
+                elif inner is not None:
                     self.workflow(inner, path + "/", depth + 1)
+            case LoopAction(body=body):
+                self._rules(action, what)
+                carried = {name for name, _ in action.carry}
+                first = {name: binding for name, binding in step.bindings.items() if name not in carried}
+                self._action(replace(step, bindings=first), body, path, known, depth)
             case _:
-                assert_never(step.action)
+                assert_never(action)
+
+    def _rules(self, action: LoopAction, what: str) -> None:
+        """What a loop asks of the output of its body, where the type of that is known."""
+        schema = schema_of_action(action.body)
+        rules = [("until", action.until), *((f"carry[{name!r}]", rule) for name, rule in action.carry)]
+        for name, rule in rules if schema is not None else ():
+            if isinstance(rule, str) and schema is not None:
+                try:
+                    faults = compile_expression(rule).faults({"output": schema})
+                except TemplateError:
+                    continue  # a fault of the wiring
+                self.faults += [f"{what}: {name}={rule!r}: {fault}" for fault in faults]
+
+    def _roots(self, step: StepDef, known: Mapping[str, Schema]) -> dict[str, Schema]:
+        """What is known of the values that the step's text reads, by name."""
+        found = ((name, schema_of(binding, known)) for name, binding in step.bindings.items())
+        return {name: schema for name, schema in found if schema is not None}
 
     def _paths(self, binding: Binding, what: str, known: Mapping[str, Schema]) -> None:
         for ref in refs_in(binding):
@@ -183,11 +226,7 @@ class _Checking:
     def _payload(self, step: StepDef, payload: Payload[Any], what: str, known: Mapping[str, Schema]) -> None:
         if not payload.blocks and not payload.history:
             self.faults.append(f"{what} has no text to send; give payload {payload.name!r} a block")
-        roots: dict[str, Schema] = {}
-        for name, binding in step.bindings.items():
-            schema = schema_of(binding, known)
-            if schema is not None:
-                roots[name] = schema
+        roots = self._roots(step, known)
         if roots:
             for block in payload.blocks:
                 if not roots.keys().isdisjoint(block.variables):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from ..definition.actions import WorkflowAction
+from ..definition.actions import DispatchAction, LoopAction, WorkflowAction
 from ..definition.node import Binding, Each, FirstN, FirstOf, Node, Ref, leaves, refs_in
 from ..definition.workflow import OnError, StepDef, WorkflowDef
 from ..errors import TemplateError
@@ -53,7 +53,8 @@ class CompiledStep:
         each: Names among `args` that a map takes items of.
         dependents: Indexes of the steps that wait for this one.
         selections: Indexes of the selections that have this step as a candidate.
-        child: The nested workflow, for a step that is one.
+        child: The nested workflow, for a step that is one; the branches, for a dispatch.
+        body: What a loop repeats, as a step that stands in no workflow.
     """
 
     index: int
@@ -68,6 +69,7 @@ class CompiledStep:
     selections: tuple[int, ...] = ()
     child: Compiled | None = None
     cancellable: bool = False
+    body: CompiledStep | None = None
 
 
 @dataclass(slots=True)
@@ -139,8 +141,13 @@ class _Compiler:
             slot = self.slots.get(name)
             if slot is not None and slot >= self.first_step:
                 waits.add(slot - self.first_step)
-        if isinstance(definition.action, WorkflowAction):
-            step.child = compiled(definition.action.definition)
+        action = definition.action
+        if isinstance(action, WorkflowAction):
+            step.child = compiled(action.definition)
+        elif isinstance(action, DispatchAction):
+            step.child = compiled(action.inner)
+        elif isinstance(action, LoopAction):
+            step.body = _body(step, action)
         self.in_degree[step.index] = len(waits) + len(selections)
         for producer in waits:
             self.steps[producer].dependents.append(step.index)
@@ -239,6 +246,14 @@ class _Compiler:
                 if step and not step.dependents and step.selections == (index,) and step.name not in shown:
                     selection.expendable.append(step.index)
                     step.cancellable = True
+
+
+def _body(step: CompiledStep, action: LoopAction) -> CompiledStep:
+    """One iteration of a loop; what it is run with is worked out by the loop."""
+    body = action.body
+    definition = StepDef(step.name, body, {}, on_unknown=step.definition.on_unknown)
+    child = compiled(body.definition) if isinstance(body, WorkflowAction) else None
+    return CompiledStep(step.index, step.name, definition, step.slot, step.on_error, child=child)
 
 
 def _release(dependents: list[int], waiting: list[int], ready: list[int]) -> None:

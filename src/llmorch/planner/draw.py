@@ -6,7 +6,17 @@ import html
 from collections.abc import Iterator, Mapping
 from typing import Final, assert_never
 
-from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
+from ..definition.actions import (
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+    nested_of,
+)
 from ..definition.document_binding import binding_to
 from ..definition.node import refs_in
 from ..definition.workflow import Condition, StepDef, WorkflowDef
@@ -22,7 +32,8 @@ _ENTITIES: Final = {character: f"#{ord(character)};" for character in "\"#&<>`'{
 
 
 def to_mermaid(definition: WorkflowDef) -> str:
-    """A Mermaid flowchart: payloads are rounded, functions boxes with bars, inputs slanted, nested workflows framed.
+    """A Mermaid flowchart: payloads are rounded, functions and scripts boxes with bars, questions
+    six-sided, inputs slanted; nested workflows, loops over them and the branches of a dispatch are framed.
 
     A dashed arrow is `after`: order without a value. Arrows say `when` and `each` where that is what they are for.
 
@@ -72,12 +83,25 @@ class _Mermaid:
                 yield f'{indent}{name}("{label}")'
             case FunctionAction():
                 yield f'{indent}{name}[["{label}"]]'
-            case WorkflowAction(definition=inner):
+            case ScriptAction():
+                yield f'{indent}{name}[["{label}"]]'
+            case QuestionAction():
+                yield f'{indent}{name}{{{{"{label}"}}}}'
+            case WorkflowAction() | LoopAction() | DispatchAction():
+                inner = _inside(step.action)
+                if inner is None:
+                    yield f'{indent}{name}("{label}")'
+                    return
                 yield f'{indent}subgraph {name}["{label}"]'
                 yield from self.workflow(inner, indent + "    ", is_inner=True)
                 yield f"{indent}end"
             case _:
                 assert_never(step.action)
+
+
+def _inside(action: ActionDef) -> WorkflowDef | None:
+    """The workflow that is drawn inside a step's frame."""
+    return nested_of(action.body if isinstance(action, LoopAction) else action)
 
 
 _ARROWS: Final = {"value": "-->", "each": "-->|each|", "when": "-->|when|", "after": "-.->|after|"}
@@ -90,19 +114,33 @@ def _step_label(step: StepDef) -> str:
 
 def _details(step: StepDef) -> Iterator[str]:
     """What stands under a step's name."""
-    match step.action:
-        case PayloadAction(payload=payload):
-            if payload.model is not None:
-                yield payload.model
-        case FunctionAction() | WorkflowAction():
-            pass
-        case _:
-            assert_never(step.action)
+    yield from _of_action(step.action)
     if step.map is not None:
         most = step.map.concurrency
         yield "for each item" + ("" if most is None else f", {most} at once")
     if step.when is not None:
         yield f"when {step.when.expression or _condition(step.when)}"
+
+
+def _of_action(action: ActionDef) -> Iterator[str]:
+    match action:
+        case PayloadAction(payload=payload):
+            if payload.model is not None:
+                yield payload.model
+        case ScriptAction(script=script):
+            yield script.path_or_name
+        case QuestionAction(question=question):
+            yield question.text
+        case LoopAction(body=body):
+            yield from _of_action(body)
+            until = action.until if isinstance(action.until, str) else action.until.address
+            yield f"until {until}, at most {action.max_iterations} times"
+        case DispatchAction():
+            yield "one of these"
+        case FunctionAction() | WorkflowAction():
+            pass
+        case _:
+            assert_never(action)
 
 
 def _condition(when: Condition) -> str:
@@ -184,11 +222,16 @@ class _Svg:
         match step.action:
             case PayloadAction():
                 kind = "payload"
-            case FunctionAction():
+            case FunctionAction() | ScriptAction():
                 kind = "function"
-            case WorkflowAction(definition=nested):
-                kind, count = "workflow", _count(nested)
-                if count <= self.room and depth < _DEEPEST:
+            case QuestionAction():
+                kind = "question"
+            case WorkflowAction() | LoopAction() | DispatchAction():
+                kind, nested = "workflow", _inside(step.action)
+                count = 0 if nested is None else _count(nested)
+                if nested is None:
+                    kind = "payload"
+                elif count <= self.room and depth < _DEEPEST:
                     inner = self.picture(nested, depth=depth + 1)
                 else:
                     lines.insert(1, f"workflow of {count} steps")
@@ -201,10 +244,8 @@ _OUTPUT: Final = ""  # no step has this name
 
 
 def _count(definition: WorkflowDef) -> int:
-    return sum(
-        1 + (_count(step.action.definition) if isinstance(step.action, WorkflowAction) else 0)
-        for step in definition.steps
-    )
+    inside = (_inside(step.action) for step in definition.steps)
+    return len(definition.steps) + sum(_count(inner) for inner in inside if inner is not None)
 
 
 def _placed(picture: Picture, x: int, y: int) -> Iterator[str]:
@@ -221,7 +262,7 @@ def _placed(picture: Picture, x: int, y: int) -> Iterator[str]:
     yield "</g>"
 
 
-_CORNERS: Final = {"payload": 12, "function": 0, "workflow": 4, "input": 17, "output": 17}
+_CORNERS: Final = {"payload": 12, "function": 0, "workflow": 4, "question": 24, "input": 17, "output": 17}
 
 
 def _drawn(box: Box) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What a workflow will take before anything is sent: calls, tokens and US dollars, as ranges.
 
 - low: every call succeeds at once; a step that may be skipped (`when`, or reading one that may be) counts nothing.
-- likely: one call for each payload, two for one with tools, every step runs.
+- likely: one call for each payload, two for one with tools, every step runs; a loop turns twice, and of the branches of
+  a dispatch the dearest is taken.
 - high: every attempt of every model, every output repair, every tool round. Tokens and dollars of the high figure count
   each answer that can come back unusable, but not attempts that fail without an answer, which vendors do not bill.
 
@@ -13,12 +14,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from ..definition.actions import FunctionAction, PayloadAction, WorkflowAction
+from ..definition.actions import (
+    CHOICE,
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+    parts_of,
+)
 from ..definition.node import Binding, DictOf, Each, Filled, FirstN, FirstOf, ListOf, Optional, Ref
+from ..definition.rules import branch_input
 from ..definition.workflow import StepDef, WorkflowDef
 from ..errors import LLMOrchError
 from ..models.payload import Payload
@@ -27,7 +40,7 @@ from ..models.values import Data
 from ..pricing import cost
 from .catalog import Catalog, ResolvedModel
 from .compile import compiled
-from .ranges import NO_COST, NOTHING, Range
+from .ranges import NO_COST, NOTHING, Range, one_of
 from .sizes import (
     ABSENT,
     ANSWER,
@@ -48,6 +61,7 @@ __all__ = ["FREE", "Forecast", "StepForecast", "forecast"]
 _ONCE: Final = Range(1, 1, 1)
 _PER_MESSAGE: Final = 4  # tokens a vendor adds around each message
 _ATTEMPTS: Final = Retry().attempts
+_TURNS: Final = 2
 _MARKUP = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _SCALARS = (int, float, bool, type(None))
 
@@ -118,12 +132,14 @@ class _Models:
 def _asks_models(definition: WorkflowDef) -> bool:
     found = definition.memo.get("asks-models")
     if found is None:
-        found = definition.memo["asks-models"] = any(
-            isinstance(step.action, PayloadAction)
-            or (isinstance(step.action, WorkflowAction) and _asks_models(step.action.definition))
-            for step in definition.steps
-        )
+        found = definition.memo["asks-models"] = any(_asks_model(step.action) for step in definition.steps)
     return bool(found)
+
+
+def _asks_model(action: ActionDef) -> bool:
+    if isinstance(action, WorkflowAction):
+        return _asks_models(action.definition)
+    return isinstance(action, PayloadAction) or any(_asks_model(part) for part in parts_of(action))
 
 
 class _Forecaster:
@@ -161,15 +177,8 @@ class _Forecaster:
     def _step(self, step: StepDef) -> StepForecast:
         width = None if step.map is None else width_of(step.bindings, self.values)
         skippable = step.when is not None or any(self._may_skip(binding) for binding in step.bindings.values())
-        match step.action:
-            case FunctionAction(returns=returns):
-                one, size = FREE, SCALAR if returns in _SCALARS else UNKNOWN
-            case PayloadAction(payload=payload):
-                one, size = self._payload(step, payload)
-            case WorkflowAction(definition=inner):
-                nested = self._nested(step, inner)
-                skippable = skippable or (nested.may_be_skipped and step.map is None)
-                one, size = StepForecast(nested.calls, nested.tokens, nested.cost, inner=nested), nested.output
+        one, size = self._action(step, step.action)
+        skippable = skippable or (one.inner is not None and one.inner.may_be_skipped and step.map is None)
         if skippable:
             self.skippable.add(step.name)
         if width is not None:
@@ -179,6 +188,49 @@ class _Forecaster:
         factor = width or _ONCE
         factor = Range(0, factor.likely, factor.high) if skippable else factor
         return one if one is FREE and width is None else _times(one, factor, width)
+
+    def _action(self, step: StepDef, action: ActionDef) -> tuple[StepForecast, Size]:
+        """What one run of an action takes, and the size of what it gives."""
+        match action:
+            case FunctionAction(returns=returns):
+                return FREE, SCALAR if returns in _SCALARS else UNKNOWN
+            case PayloadAction(payload=payload):
+                return self._payload(step, payload)
+            case ScriptAction():
+                return FREE, UNKNOWN
+            case QuestionAction(question=question):
+                return FREE, SCALAR if question.answer in _SCALARS else UNKNOWN
+            case WorkflowAction(definition=inner):
+                nested = self._nested(step, inner)
+                return StepForecast(nested.calls, nested.tokens, nested.cost, inner=nested), nested.output
+            case LoopAction(body=body):
+                carried = dict(action.carry)
+                first = {name: binding for name, binding in step.bindings.items() if name not in carried}
+                one, size = self._action(replace(step, bindings=first), body)
+                turns = Range(1, min(_TURNS, action.max_iterations), action.max_iterations)
+                return (one if one is FREE else _times(one, turns, None)), size
+            case DispatchAction():
+                return self._dispatch(step, action)
+
+    def _dispatch(self, step: StepDef, action: DispatchAction) -> tuple[StepForecast, Size]:
+        """One of the branches: the least of what they take, and the most."""
+        branches = [self._action(step, branch) for _, branch in action.all_branches]
+        taken = [one for one, _ in branches]
+        if not taken:
+            return FREE, UNKNOWN
+        sizes = [size for _, size in branches]
+        costs = [one.cost for one in taken if one.cost is not None]
+        renamed = {branch_input(name): binding for name, binding in step.bindings.items() if name != CHOICE}
+        inner = self._nested(replace(step, bindings=renamed), action.inner)
+        return (
+            StepForecast(
+                one_of([one.calls for one in taken]),
+                one_of([one.tokens for one in taken]),
+                one_of(costs) if len(costs) == len(taken) else None,
+                inner=replace(inner, may_be_skipped=False),
+            ),
+            Size(*(max(amounts) for amounts in zip(*sizes, strict=True))),
+        )
 
     def _nested(self, step: StepDef, inner: WorkflowDef) -> Forecast:
         known = {name: spec.default for name, spec in inner.inputs.items() if not spec.is_required}
@@ -242,7 +294,8 @@ def _times(one: StepForecast, factor: Range[int], width: Range[int] | None) -> S
     price = None if one.cost is None else one.cost.times(factor)
     if one.cost is None and factor.high == 0:
         price = NO_COST  # a map over a list that is known to be empty
-    return StepForecast(one.calls.times(factor), one.tokens.times(factor), price, one.model, width, factor, one.inner)
+    calls, tokens, often = one.calls.times(factor), one.tokens.times(factor), one.factor.times(factor)
+    return StepForecast(calls, tokens, price, one.model, width, often, one.inner)
 
 
 def _answer(payload: Payload[Any], model: ResolvedModel | None) -> Size:

@@ -6,7 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from ..definition.actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from ..definition.actions import (
+    CHOICE,
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+    nested_of,
+)
 from ..definition.document import is_portable
 from ..definition.node import Node, Ref
 from ..definition.workflow import StepDef, WorkflowDef, plain_name
@@ -95,17 +106,19 @@ def _rows(made: Compiled, estimate: Forecast, found: list[int], prefix: str, fac
             taken.width,
         )
         rows.append(row)
-        if taken.inner is not None or isinstance(step.action, WorkflowAction):
-            rows += _inner(made, index, estimate, row.path, factor)
+        rows += _inner(made, index, estimate, row.path, factor)
     return rows
 
 
 def _inner(made: Compiled, index: int, estimate: Forecast, path: str, factor: Range[int]) -> list[PlannedStep]:
-    child, taken = made.steps[index].child, estimate.steps[index]
+    """The rows of a nested workflow, of what a loop repeats if that is one, and of the branches of a dispatch."""
+    step, taken = made.steps[index], estimate.steps[index]
+    child = step.child if step.body is None else step.body.child
     if child is None:
         return []
     inner = taken.inner or forecast(child.definition, None, {})
-    inside = path + ("[*]/" if made.definition.steps[index].map is not None else "/")
+    mark = "@*" if step.body is not None else "[*]" if step.definition.map is not None else ""
+    inside = f"{path}{mark}/"
     repeated = Range(
         factor.low * taken.factor.low, factor.likely * taken.factor.likely, factor.high * taken.factor.high
     )
@@ -120,19 +133,28 @@ def _kind(action: ActionDef) -> str:
             return "payload"
         case WorkflowAction():
             return "workflow"
+        case ScriptAction():
+            return "script"
+        case QuestionAction():
+            return "question"
+        case LoopAction():
+            return "loop"
+        case DispatchAction():
+            return "dispatch"
 
 
 def _reads(step: StepDef) -> tuple[str, ...]:
     sources: list[str] = []
     for binding in step.bindings.values():
         if type(binding) is Ref or type(binding) is Node:
-            sources.append(binding.source)
+            sources.append(binding.source.removeprefix(CHOICE))
         else:
             break
     else:
         if step.when is None and not step.after:
             return tuple(dict.fromkeys(sources))
-    return tuple(dict.fromkeys(source for source, _ in edges_of(step)))
+    named = (source.removeprefix(CHOICE) for source, _ in edges_of(step))  # as a branch, under another name
+    return tuple(dict.fromkeys(source for source in named if source))
 
 
 def _condition(step: StepDef) -> str:
@@ -148,18 +170,23 @@ def _durations(made: Compiled, estimate: Forecast) -> list[float]:
 
 def _duration(made: Compiled, index: int, taken: StepForecast) -> float:
     step = made.definition.steps[index]
-    match step.action:
-        case FunctionAction():
-            one = _FUNCTION
-        case PayloadAction():
-            one = _CALL
-        case WorkflowAction():
-            child = made.steps[index].child
-            inner = taken.inner.steps if taken.inner is not None else None
-            one = _FUNCTION
-            if child is not None:
-                steps = inner or [StepForecast()] * len(child.steps)
-                one = critical_path(child, [_duration(child, at, item) for at, item in enumerate(steps)])[1]
+    one = _of_action(step.action, taken)
     if step.map is None or step.map.concurrency is None or taken.width is None:
         return one
     return one * math.ceil(taken.width.likely / max(1, step.map.concurrency))
+
+
+def _of_action(action: ActionDef, taken: StepForecast) -> float:
+    match action:
+        case FunctionAction() | ScriptAction() | QuestionAction():  # nobody knows how long a person takes
+            return _FUNCTION
+        case PayloadAction():
+            return _CALL
+        case WorkflowAction() | DispatchAction():
+            inner = nested_of(action)
+            assert inner is not None
+            child = compiled(inner)
+            steps = (taken.inner.steps if taken.inner is not None else None) or [StepForecast()] * len(child.steps)
+            return critical_path(child, [_duration(child, at, item) for at, item in enumerate(steps)])[1]
+        case LoopAction(body=body):
+            return _of_action(body, taken) * min(2, action.max_iterations)

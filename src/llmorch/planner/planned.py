@@ -26,8 +26,9 @@ class PlannedStep(NamedTuple):
     """One step of a plan. A named tuple, because a plan may have ten thousand.
 
     Attributes:
-        path: Its name; inside a nested workflow `outer/inner`, inside a map of one `outer[*]/inner`.
-        kind: `payload`, `function` or `workflow`.
+        path: Its name; inside a nested workflow `outer/inner`, inside a map of one `outer[*]/inner`, inside a
+            loop of one `outer@*/inner`.
+        kind: `payload`, `function`, `workflow`, `script`, `question`, `loop` or `dispatch`.
         model: Id of the model it asks first; None where it asks none or none is known.
         reads: Steps and inputs it waits for.
         generation: From 1: one more than the latest of those it waits for, inside its own workflow.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Generic, TypeVar
 
-__all__ = ["NOTHING", "NO_COST", "Range", "usd"]
+__all__ = ["NOTHING", "NO_COST", "Range", "one_of", "usd"]
 
 N = TypeVar("N", int, Decimal)
 
@@ -40,6 +41,11 @@ class Range(Generic[N]):
 
 NOTHING: Final = Range(0, 0, 0)
 NO_COST: Final = Range(Decimal(0), Decimal(0), Decimal(0))
+
+
+def one_of(ranges: Sequence[Range[N]]) -> Range[N]:
+    """What one of several takes: the least of all, and the most of all, which is likely, too."""
+    return Range(min(r.low for r in ranges), max(r.likely for r in ranges), max(r.high for r in ranges))
 
 
 def _shown(amount: int | Decimal) -> str:

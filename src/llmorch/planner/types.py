@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from ..definition.actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
+from ..definition.actions import (
+    ActionDef,
+    DispatchAction,
+    FunctionAction,
+    LoopAction,
+    PayloadAction,
+    QuestionAction,
+    ScriptAction,
+    WorkflowAction,
+)
 from ..definition.node import Binding, DictOf, Each, Filled, FirstN, FirstOf, ListOf, Literal, Optional, Ref
 from ..definition.workflow import StepDef, WorkflowDef
 from ..models.values import Data
 from ..schema import data_schema, schema_at
 from ..templates.bounds import is_list, is_object
 
-__all__ = ["Schema", "schema_of", "schemas"]
+__all__ = ["Schema", "schema_of", "schema_of_action", "schemas"]
 
 Schema = Mapping[str, Any]  # Any: JSON data
 
@@ -62,6 +71,20 @@ def _action(action: ActionDef, of_type: Callable[[Any], Schema | None]) -> Schem
             return _TEXT if payload.output is str else of_type(payload.output)
         case WorkflowAction(definition=inner):
             return None if inner.output is None else schema_of(inner.output, schemas(inner))
+        case QuestionAction(question=question):
+            return _TEXT if question.answer is str else of_type(question.answer)
+        case ScriptAction():
+            return None
+        case LoopAction(body=body):
+            return _action(body, of_type)
+        case DispatchAction():
+            found = [_action(branch, of_type) for _, branch in action.all_branches]
+            return found[0] if found and all(schema == found[0] for schema in found) else None
+
+
+def schema_of_action(action: ActionDef) -> Schema | None:
+    """JSON schema of what one run of an action gives, where that is known."""
+    return _action(action, _remembering())
 
 
 def _remembering() -> Callable[[Any], Schema | None]:

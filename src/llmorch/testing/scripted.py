@@ -19,6 +19,7 @@ from ..requests import Capabilities, ProviderRequest, ProviderResponse, Provider
 __all__ = ["Reply", "ScriptError", "ScriptedProvider"]
 
 _INDEX = re.compile(r"\[\d+\]|@\d+")
+_TURN = re.compile(r"@\d+")
 _WORDS = re.compile(r"\s*\S+\s*|\s+")
 _EVERYTHING = Capabilities(images=True)
 
@@ -53,7 +54,7 @@ class ScriptedProvider:
 
     A key of the script is a step's path (`review[3]/check`), else the bare name of the path's last part (`check`; for
     `review[3]` it is `review`), else `"*"`. A value is one answer for every request, or a **list** of answers that
-    each step path uses up in order on its own. An answer is one of
+    each step path uses up in order on its own (the iterations of a loop together). An answer is one of
 
     - text, sent as it is;
     - data (numbers, dicts, pydantic models; a list of data stands inside the list of answers: `[[1, 2]]`), sent as
@@ -168,14 +169,15 @@ class ScriptedProvider:
         if not isinstance(given, list):
             return given
         answers = cast("list[object]", given)
-        used = self._used.get((key, step), 0)
+        place = None if step is None else _TURN.sub("", step)
+        used = self._used.get((key, place), 0)
         if used >= len(answers):
             raise ScriptError(
                 f"Step {step!r} asked once more, but the {len(answers)} answer(s) that {self._name!r} has under "
                 f"{key!r} are used up; script one more, or find out why it asks",
                 step=step,
             )
-        self._used[key, step] = used + 1
+        self._used[key, place] = used + 1
         return answers[used]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from ...definition.actions import CHOICE, OTHERWISE, DispatchAction
+from ...definition.names import did_you_mean
 from ...definition.node import refs_in
+from ...definition.rules import branch_input
 from ...definition.workflow import InputSpec, WorkflowDef
 from ...errors import StepError
 from ...models.policy import Default
@@ -14,7 +18,16 @@ from ...planner.resolve import LOST, SKIPPED, Mark
 from ...schema import describe, validate
 from .step import StepState
 
-__all__ = ["arguments", "child_inputs", "default_data", "item_count", "map_result", "resolved", "skipped_binding"]
+__all__ = [
+    "arguments",
+    "child_inputs",
+    "default_data",
+    "item_count",
+    "map_result",
+    "opened_inputs",
+    "resolved",
+    "skipped_binding",
+]
 
 _SIMPLE = (str, int, float, bool, list, dict)
 
@@ -54,7 +67,8 @@ def arguments(state: StepState) -> dict[str, Any]:
     """What a started step or item is run with."""
     if state.args is None:
         if state.owner is not None:
-            state.args = _item_arguments(state.owner, state.item or 0)
+            give = _item_arguments if state.owner.loop is None else _iteration_arguments
+            state.args = give(state.owner, state.item or 0)
         else:
             found = resolved(state)
             assert not isinstance(found, Mark), "a started step has all its bindings"
@@ -84,6 +98,41 @@ def _item_arguments(owner: StepState, index: int) -> dict[str, Data]:
         owner.map.args = arguments(owner)
     each = owner.step.each
     return {name: copy_data(value[index] if name in each else value) for name, value in owner.map.args.items()}
+
+
+def _iteration_arguments(owner: StepState, index: int) -> dict[str, Data]:
+    """What the loop is run with; after the first iteration, with what was carried over."""
+    assert owner.loop is not None
+    carried = owner.loop.carried[index - 1] if index else {}
+    return {name: copy_data(value) for name, value in {**arguments(owner), **carried}.items()}
+
+
+def opened_inputs(state: StepState, definition: WorkflowDef) -> dict[str, Data]:
+    """The inputs of the workflow that a step opens: a nested one, or the branches of a dispatch.
+
+    Raises:
+        StepError: A value does not fit, or no branch has the key that was chosen.
+    """
+    args, action = arguments(state), state.step.definition.action
+    if isinstance(action, DispatchAction):
+        chosen = _chosen(action, args[CHOICE], state.path)
+        args = {branch_input(name): value for name, value in args.items() if name != CHOICE}
+        args[CHOICE] = chosen
+    return child_inputs(definition, args)
+
+
+def _chosen(action: DispatchAction, choice: Data, path: str) -> str:
+    """The key of the branch that is taken; what is no text counts as its JSON."""
+    key = choice if isinstance(choice, str) else json.dumps(choice, ensure_ascii=False)
+    known = [name for name, _ in action.branches]
+    if key in known:
+        return key
+    if action.otherwise is None:
+        raise StepError(
+            f"Step {path!r} chose {key[:80]!r}, which is no key of among={{...}}{did_you_mean(key, known)}; "
+            "give it otherwise=, or see that the choice is one of the keys"
+        )
+    return OTHERWISE
 
 
 def child_inputs(definition: WorkflowDef, args: Mapping[str, Data]) -> dict[str, Data]:

@@ -18,10 +18,12 @@ from ...planner.resolve import LOST, SKIPPED, UNDECIDED, Broken, Mark, follow
 if TYPE_CHECKING:
     from .step import StepState
 
-__all__ = ["END", "STOP", "Frame", "Ready"]
+__all__ = ["AGAIN", "END", "STOP", "TURN", "Frame", "Ready"]
 
 END: Final = -1
 STOP: Final = -2
+TURN: Final = -3
+AGAIN: Final = -4
 Work = tuple[Union["Frame", "StepState"], int]
 
 

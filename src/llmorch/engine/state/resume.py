@@ -15,12 +15,14 @@ from ...events import (
     CallFinished,
     CallStarted,
     Event,
+    LoopTurned,
     MapExpanded,
     RunCancelRequested,
     RunFinished,
     RunResumed,
-    RunWaiting,
+    StepAnswered,
     StepStarted,
+    StepWaiting,
     ToolFinished,
     ToolStarted,
 )
@@ -31,16 +33,16 @@ from .step import StepState
 
 __all__ = ["folded", "in_flight_of", "is_unknown", "reset_of", "without"]
 
-_ENDS = (RunFinished, RunCancelRequested, RunWaiting)
+_ENDS = (RunFinished, RunCancelRequested)
 _LEDGER = (CallStarted, CallFinished, ToolStarted, ToolFinished)  # what was paid for, and what has happened
-_OPENS = (StepStarted, MapExpanded)
+_OPENS = (StepStarted, MapExpanded, LoopTurned)
 
 
 def folded(definition: WorkflowDef, events: Iterable[Event]) -> RunState:
     """The state after a whole log, however often the run was taken up again."""
     state, history = RunState(definition), list[Event]()
     for event in events:
-        if isinstance(event, RunResumed):
+        if isinstance(event, RunResumed) and (event.reset or state.finished_us is not None or state.cancel_requested):
             history = without(state, history, event.reset)
             state = RunState(definition)
             for kept in history:
@@ -57,13 +59,18 @@ def without(state: RunState, history: Sequence[Event], reset: Iterable[str]) -> 
         state: What the history folds to.
     """
     gone = set(reset)
+    about: dict[str, str] = {}
     containers = {path for path in gone if (step := state.steps.get(path)) is not None and _is_container(step)}
     kept: list[Event] = []
     for event in history:
         path: str | None = getattr(event, "step", None)
         if isinstance(event, _ENDS):
             continue
-        if path not in gone or isinstance(event, _LEDGER) or (path in containers and isinstance(event, _OPENS)):
+        if isinstance(event, StepWaiting):
+            about[event.step] = event.about
+        is_grant = isinstance(event, StepWaiting | StepAnswered) and about.get(event.step) == "tool"
+        stays = _LEDGER + _OPENS if path in containers else _LEDGER
+        if path not in gone or is_grant or isinstance(event, stays):
             kept.append(event)
     return kept
 
@@ -111,7 +118,8 @@ def _in_step(step: StepState, run: RunState, found: list[str]) -> None:
         return
     if step.finished_us is not None:
         found.append(step.path)
-    for item in step.map.items if step.map is not None else ():
+    items = step.map.items if step.map is not None else step.loop.items if step.loop is not None else ()
+    for item in items:
         if item is not None and item.status not in ("pending", "succeeded", "skipped"):
             _in_step(item, run, found)
     if step.child is not None:
@@ -119,7 +127,7 @@ def _in_step(step: StepState, run: RunState, found: list[str]) -> None:
 
 
 def _is_container(step: StepState) -> bool:
-    return step.map is not None or step.child is not None
+    return step.is_container
 
 
 def _is_used(step: StepState, run: RunState) -> bool:

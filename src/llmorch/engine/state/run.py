@@ -21,6 +21,7 @@ from ...events import (
     StepSkipped,
     StepStarted,
     StepSucceeded,
+    StepWaiting,
     Warned,
 )
 from ...models.failure import Failure
@@ -31,18 +32,24 @@ from ...planner.compile import Compiled, compiled
 from ...planner.resolve import LOST, SKIPPED, Mark
 from ...policies.budget import Ledger
 from ...policies.cache import Slots
-from .arguments import arguments, child_inputs, map_result
+from .arguments import map_result, opened_inputs
 from .calls import CALL_FOLDS, lose_call, take_up
 from .frame import END, Frame, Ready
+from .loops import LOOP_FOLDS, end_iteration, loop_result, open_loop
+from .questions import QUESTION_FOLDS, close_question
 from .step import MapState, StepState
 from .stop import shut
 
 __all__ = ["FOLDS", "RunState"]
 
-_SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\])?")
+_SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\]|@(\d+))?")
 
 
-FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {**CALL_FOLDS}  # Any: the state, and an event of the key's class
+FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {
+    **CALL_FOLDS,
+    **LOOP_FOLDS,
+    **QUESTION_FOLDS,
+}  # Any: the state, and an event of the key's class
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -65,12 +72,15 @@ class RunState:
         failed: How many steps have failed, at any depth.
         ledger: What the run has spent and set aside, when it has a budget.
         slots: How often each answer was asked of the cache, once one was.
+        questions: Path -> the question that is open there, once there was one.
+        spent_us: How long it was carried out before it last waited for people, in microseconds; `since_us` is when it
+            went on.
     """
 
     __slots__ = (
         "cancel_requested", "definition", "error", "failed", "finished_us", "forked_from", "inputs", "ledger",
-        "metadata", "priced_cost", "ready", "run_id", "slots", "started_us", "status", "steps", "tags", "tally",
-        "timeout", "top", "unpriced_calls", "warnings",
+        "metadata", "priced_cost", "questions", "ready", "run_id", "since_us", "slots", "spent_us", "started_us",
+        "status", "steps", "tags", "tally", "timeout", "top", "unpriced_calls", "warnings",
     )  # fmt: skip
 
     def __init__(self, definition: WorkflowDef, *, run_id: str = "") -> None:
@@ -96,6 +106,9 @@ class RunState:
         self.cancel_requested = False
         self.ledger: Ledger | None = None
         self.slots: Slots | None = None
+        self.questions: dict[str, StepWaiting] | None = None
+        self.since_us = 0
+        self.spent_us = 0
 
     @property
     def frame(self) -> Frame:
@@ -128,6 +141,16 @@ class RunState:
             found = self.steps[path] = StepState(path, step, frame)
         return found
 
+    def begin_iteration(self, owner: StepState, index: int) -> StepState:
+        """The state of an iteration of a loop, made when it is first needed."""
+        assert owner.loop is not None
+        assert owner.step.body is not None
+        items = owner.loop.items
+        if index == len(items):
+            items.append(StepState(f"{owner.path}@{index}", owner.step.body, owner.frame, index, owner))
+            self.steps[items[index].path] = items[index]
+        return items[index]
+
     def begin_item(self, owner: StepState, index: int) -> StepState:
         """The state of an item of a map, made when it is first needed."""
         assert owner.map is not None
@@ -151,7 +174,7 @@ class RunState:
     def _run_started(self, event: RunStarted) -> None:
         self.run_id = event.run_id
         self.inputs = event.inputs
-        self.started_us = event.at_us
+        self.started_us = self.since_us = event.at_us
         self.timeout = event.timeout
         self.tags = event.tags
         self.metadata = event.metadata
@@ -163,6 +186,7 @@ class RunState:
     @_on(RunResumed)
     def _run_resumed(self, event: RunResumed) -> None:
         self.status = "running"
+        self.since_us = event.at_us
         take_up(self, event)
 
     @_on(StepStarted)
@@ -176,11 +200,13 @@ class RunState:
         elif state.owner.map is not None:
             state.owner.map.active += 1
         step = state.step
-        if step.child is not None and (step.definition.map is None or state.owner is not None):
+        if step.body is not None:
+            open_loop(self, state)
+        elif step.child is not None and (step.definition.map is None or state.owner is not None):
             self._open(state, step.child)
 
     def _open(self, state: StepState, child: Compiled) -> None:
-        inputs = child_inputs(child.definition, arguments(state))
+        inputs = opened_inputs(state, child.definition)
         state.child = Frame(child, ready=self.ready, inputs=inputs, prefix=state.path + "/", parent=state)
 
     @_on(MapExpanded)
@@ -206,6 +232,10 @@ class RunState:
             value = state.child.result()
         elif state.map is not None:
             value = map_result(state)
+        elif state.loop is not None:
+            value = loop_result(state)
+        elif state.status == "waiting":
+            value = state.value  # it stands in StepAnswered
         state.value = value
         state.cached = event.cached
         self._end(state, event, "succeeded", value)
@@ -218,7 +248,7 @@ class RunState:
 
     def _mark_of(self, state: StepState) -> Mark:
         """Whether it was skipped because something failed: one of its skipped bindings was, or a name in `when`."""
-        if state.owner is not None or state.child is not None:
+        if state.owner is not None or state.child is not None or state.loop is not None:
             return SKIPPED
         values, step = state.frame.values, state.step
         marks = [values[slot] if resolve is None else resolve(values) for _, slot, resolve in step.args]
@@ -250,13 +280,18 @@ class RunState:
         self._end(state, event, "cancelled", SKIPPED)
 
     def _end(self, state: StepState, event: Event, status: Any, content: Data | Mark) -> None:
-        started = state.status == "running"
+        started = state.status in ("running", "waiting")
+        if self.questions:
+            close_question(self, state, event.at_us)
         if state.calls and state.calls[-1].finished_us is None:
             lose_call(self, state)
         state.status = status
         state.finished_us = event.at_us
         if state.owner is not None:
-            self._end_item(state.owner, status, state.error, started)
+            if state.owner.loop is not None:
+                end_iteration(self, state.owner, status)
+            else:
+                self._end_item(state.owner, status, state.error, started)
             return
         if started:
             state.frame.active -= 1
@@ -305,6 +340,8 @@ def _placed(run: RunState, path: str) -> StepState:
         state = run.begin(frame, slot)
         if matched[2] is not None:
             state = run.begin_item(state, int(matched[2]))
+        elif matched[3] is not None:
+            state = run.begin_iteration(state, int(matched[3]))
         frame = state.child
     assert state is not None
     return state

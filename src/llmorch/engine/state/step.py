@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ...definition.workflow import OnError
-from ...events import Answer, StepStatus
+from ...events import Answer, StepStatus, StepWaiting
 from ...models.failure import Failure
 from ...models.usage import Usage
 from ...models.values import Data
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from .frame import Frame
 
-__all__ = ["CallRecord", "MapState", "StepState", "ToolRecord"]
+__all__ = ["CallRecord", "LoopState", "MapState", "StepState", "ToolRecord"]
 
 
 @dataclass(slots=True)
@@ -99,9 +100,28 @@ class MapState:
     args: dict[str, Data] | None = None
 
 
+@dataclass(slots=True)
+class LoopState:
+    """The iterations of a loop.
+
+    Attributes:
+        items: Those that have begun.
+        turned: How many have ended and been judged.
+        finished: `until` was true.
+        closed: No further iteration starts.
+        carried: What the inputs are replaced by in each iteration after the first.
+    """
+
+    items: list[StepState] = field(default_factory=list["StepState"])
+    turned: int = 0
+    finished: bool = False
+    closed: bool = False
+    carried: list[Mapping[str, Data]] = field(default_factory=list[Mapping[str, Data]])
+
+
 @dataclass(slots=True, eq=False)
 class StepState:
-    """A step of a frame, or one item of a map (`item` is then its index and `owner` the map).
+    """A step of a frame, an item of a map or an iteration of a loop (`item` is then its index, `owner` what holds it).
 
     Attributes:
         tools: Its uses of tools, once there is one.
@@ -111,6 +131,9 @@ class StepState:
         scope: Cancels the step alone; only where something may want to.
         stopped: Why it is being cancelled, while it is.
         overdue: It is a container that is being stopped because its time is up.
+        question: The question it asks, or has asked last.
+        granted: Id of a tool use -> what a person said to it.
+        people_us: How long people had its questions before they answered, in microseconds.
     """
 
     path: str
@@ -135,6 +158,15 @@ class StepState:
     scope: CancelScope | None = None
     stopped: str | None = None
     overdue: bool = False
+    loop: LoopState | None = None
+    question: StepWaiting | None = None
+    granted: dict[str, Data] | None = None
+    people_us: int = 0
+
+    @property
+    def is_container(self) -> bool:
+        """Whether it is only what stands inside it."""
+        return self.map is not None or self.child is not None or self.loop is not None
 
     def tool_result(self, call: int, use: str) -> str | None:
         """What the tool use of that id gave the last time it ran, or None when that is not known."""
@@ -152,4 +184,7 @@ class StepState:
     def is_stoppable(self) -> bool:
         """Whether something may cancel it, or what runs inside it, alone."""
         step = self.step
-        return step.cancellable or step.definition.timeout is not None or self.frame.stoppable
+        if step.cancellable or step.definition.timeout is not None or self.frame.stoppable:
+            return True
+        owner = self.owner
+        return owner is not None and owner.step is not step and owner.is_stoppable  # an iteration of a loop

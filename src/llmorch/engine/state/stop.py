@@ -12,7 +12,7 @@ __all__ = ["in_flight", "shut", "wind_down"]
 
 def in_flight(steps: Iterable[StepState], *, below: StepState | None = None) -> list[StepState]:
     """Started steps that have not ended, innermost first; only those inside one container, if given."""
-    started = [state for state in steps if state.status == "running"]
+    started = [state for state in steps if state.status in ("running", "waiting")]
     if below is not None:
         inside = (f"{below.path}/", f"{below.path}[", f"{below.path}@")
         started = [state for state in started if state.path.startswith(inside)]
@@ -28,6 +28,10 @@ def wind_down(state: StepState, ready: Ready) -> None:
     if state.map is not None:
         state.map.closed = True
         if state.map.active == 0:
+            ready.append((state, END))
+    if state.loop is not None:
+        state.loop.closed = True
+        if all(item.finished_us is not None for item in state.loop.items):
             ready.append((state, END))
     if state.child is not None:
         state.child.closed = True
@@ -46,6 +50,10 @@ def shut(state: StepState, steps: Mapping[str, StepState]) -> None:
         for item in state.map.items:
             if item is not None:
                 shut(item, steps)
+    if state.loop is not None:
+        state.loop.closed = True
+        for item in state.loop.items:
+            shut(item, steps)
     if state.child is not None:
         state.child.closed = True
         for inner in state.child.inside(steps):

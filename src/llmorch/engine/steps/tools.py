@@ -15,10 +15,11 @@ from ...models.context import RunContext
 from ...models.failure import Failure, failure_of
 from ...models.message import ToolCall
 from ...models.payload import Payload
+from ...models.question import is_granted
 from ...models.tool import Tool, ToolMistake, result_text
 from ...requests import ToolSpec
 from ..journal import Journal
-from ..services import Services
+from ..services import Conductor, Services
 from ..state.step import StepState
 
 __all__ = ["ToolUser", "tool_specs"]
@@ -39,9 +40,18 @@ def tool_specs(payload: Payload[Any]) -> tuple[ToolSpec, ...]:
 class ToolUser:
     """Runs the tools of one step."""
 
-    __slots__ = ("_journal", "_services", "_state", "_tools")
+    __slots__ = ("_conductor", "_journal", "_services", "_state", "_tools")
 
-    def __init__(self, tools: Sequence[AnyTool], state: StepState, *, journal: Journal, services: Services) -> None:
+    def __init__(
+        self,
+        tools: Sequence[AnyTool],
+        state: StepState,
+        *,
+        journal: Journal,
+        services: Services,
+        conductor: Conductor,
+    ) -> None:
+        self._conductor = conductor
         self._tools: Mapping[str, AnyTool] = {tool.name: tool for tool in tools}
         self._state = state
         self._journal = journal
@@ -67,10 +77,23 @@ class ToolUser:
         found = {call.id: self._state.tool_result(number, call.id) for call in calls}
         waiting = [call for call in calls if found[call.id] is None]
         for call in waiting:
+            await self._ask(number, call)
+        for call in waiting:
             journal.append(ToolStarted(path, number, call.id, call.name, call.arguments))
         await journal.flush()
         await self._all(number, waiting, found)
         return tuple(found[call.id] or "" for call in calls)
+
+    async def _ask(self, number: int, call: ToolCall) -> None:
+        """Have a person say whether a tool may be used that must not be used unasked; a mistake asks nobody."""
+        tool = self._tools.get(call.name)
+        if tool is None or not tool.requires_approval or call.id in (self._state.granted or {}):
+            return
+        try:
+            tool.read(call.arguments)
+        except ToolMistake:
+            return
+        await self._conductor.granted(self._state, number, call)
 
     async def _all(self, number: int, calls: Sequence[ToolCall], found: dict[str, str | None]) -> None:
         if len(calls) == 1:
@@ -119,6 +142,10 @@ class ToolUser:
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
             raise ToolMistake(f"there is no tool {call.name!r}; there are: {known}")
+        if tool.requires_approval and call.id in (self._state.granted or {}):
+            allowed, note = is_granted((self._state.granted or {})[call.id])
+            if not allowed:
+                raise ToolError(f"{tool.name} was not called: a person did not allow it{': ' + note if note else ''}")
         given = partial(
             tool.call,
             tool.read(call.arguments),

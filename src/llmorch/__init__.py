@@ -94,8 +94,8 @@ if TYPE_CHECKING:
     from .models.message import File, Image, Message, Part, Text
     from .models.payload import Payload
     from .models.policy import Budget, Default, Limit, Retry
-    from .models.response import Response
     from .models.question import Approval, Question
+    from .models.response import Response
     from .models.script import Script
     from .models.tool import Tool, tool
     from .models.usage import Usage

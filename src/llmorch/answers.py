@@ -92,7 +92,7 @@ def fitting(question: StepWaiting, value: Any) -> Data:  # Any: whatever somebod
 
 
 async def leave(
-    store: RunStore, run_id: str, question: StepWaiting, value: Any, *, by: str | None
+    store: RunStore, question: StepWaiting, *, run_id: str, value: Any, by: str | None
 ) -> None:  # Any: as above
     """Check an answer and leave it for the run's owner: the first one counts.
 

@@ -207,9 +207,9 @@ class LoopTurned(Event):
 class StepWaiting(Event):
     """A question is open; `schema` is what its answer must satisfy, `deadline` in microseconds UTC.
 
-    `about` says what is asked: `step`, the question that the step itself is; `tool`, whether the tool use of id `use`
-    may go on (`call` is the request that asked for it, else 0); `unknown`, what to do with a step that was in flight when its
-    process ended.
+    `about` says what is asked: `step`, the question that the step itself is; `tool`, whether the tool use of id `use`,
+    which the request `call` asked for, may go on; `unknown`, what to do with a step that was in flight when its process
+    ended.
     """
 
     step: str

@@ -90,7 +90,7 @@ class LiveRun:
             AnswerInvalid: It does not fit.
             AlreadyAnswered: Somebody was quicker.
         """
-        await leave(self.store, self.state.run_id, question, value, by=by)
+        await leave(self.store, question, run_id=self.state.run_id, value=value, by=by)
         self.read_inbox()
 
     def read_inbox(self) -> None:

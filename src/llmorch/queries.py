@@ -172,7 +172,7 @@ class Queries:
         if live is not None and not live.ended and not live.executor.is_resting:
             await live.answer(question, value, by=by)
             return
-        await leave(self.store, run_id, question, value, by=by)
+        await leave(self.store, question, run_id=run_id, value=value, by=by)
         if live is not None and not live.ended:
             await live.wait()
         await self.claim(run_id)

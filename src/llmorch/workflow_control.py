@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from . import edits
 from .definition.actions import (
@@ -90,9 +90,9 @@ class ControlVerbs:
         inner = placed(body)
         carried = tuple((key, rule_of(rule, f"carry[{key!r}]")) for key, rule in (carry or {}).items())
         action = LoopAction(inner.action, rule_of(until, "until"), max_iterations, carried, on_exhausted)
-        used = {"until", "max_iterations"} | ({"carry"} if carry is not None else set())
+        used = frozenset(("until", "max_iterations", *(() if carry is None else ("carry",))))
         return self._put(
-            Placed(action, inner.name, inner.reads, "loop", frozenset(used)),
+            Placed(action, inner.name, inner.reads, "loop", used),
             edits.Placing(
                 name=name, after=after, when=when, on_error=on_error, timeout=timeout, on_unknown=on_unknown,
                 bind=bind, bindings=bindings,
@@ -138,7 +138,7 @@ class ControlVerbs:
         )
 
     @overload
-    def ask(
+    def ask(  # pyright: ignore[reportOverlappingOverload]  # a binding may be called anything, `answer` too
         self, name: str, text: str, /, *, answer: type[U], after: Iterable[Ref[Any] | str] = (),
         when: str | Ref[Any] | None = None, on_error: OnErrorArg = None, timeout: float | timedelta | None = None,
         bind: Mapping[str, Any] | None = None, **bindings: Any,
@@ -150,7 +150,7 @@ class ControlVerbs:
         bind: Mapping[str, Any] | None = None, **bindings: Any,
     ) -> Node[Any]: ...
     @overload
-    def ask(
+    def ask(  # pyright: ignore[reportOverlappingOverload]  # as above
         self, name: str, text: str, /, *, after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None,
         on_error: OnErrorArg = None, timeout: float | timedelta | None = None, bind: Mapping[str, Any] | None = None,
         **bindings: Any,
@@ -185,17 +185,20 @@ def placed(action: Any) -> Placed:  # Any: whatever somebody takes for an action
         TypeError: It is no action.
     """
     if isinstance(action, Payload):
-        return Placed(PayloadAction(action), action.name, action.variables)
+        payload = cast("Payload[Any]", action)
+        return Placed(PayloadAction(payload), payload.name, payload.variables)
     if isinstance(action, Question):
-        return Placed(QuestionAction(action), action.name or "question", action.variables)
+        question = cast("Question[Any]", action)
+        return Placed(QuestionAction(question), question.name or "question", question.variables)
     if isinstance(action, Script):
         return Placed(ScriptAction(action), action.name, ("input",))
     freeze = getattr(action, "freeze", None)
     if isinstance(action, Action) and freeze is not None:
         definition: WorkflowDef = freeze()
         return Placed(WorkflowAction(definition), definition.name, definition.inputs.keys())
-    if callable(action) and not isinstance(action, Ref):
-        function = function_action(action)
-        name = getattr(action, "__name__", type(action).__name__)
+    given = cast(object, action)
+    if callable(given) and not isinstance(given, Ref):
+        function = function_action(given)
+        name = getattr(given, "__name__", type(given).__name__)
         return Placed(function, name, {param.name for param in function.params})
-    raise TypeError(f"a step is a Payload, Workflow, Script, Question or Python function, not {type(action).__name__}")
+    raise TypeError(f"a step is a Payload, Workflow, Script, Question or Python function, not {type(given).__name__}")

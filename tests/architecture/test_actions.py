@@ -15,9 +15,10 @@ KINDS = {kind.__name__ for kind in get_args(ActionDef)}
 # What a kind of action is (its names, its document), what the planner makes of it, and what running it does.
 PLACES = {
     "definition/document.py",
+    "definition/document_action.py",
     "definition/fingerprint.py",
+    "definition/needs.py",
     "definition/value_types.py",
-    "definition/wiring.py",
     "diff.py",
     "engine/fingerprints.py",
     "engine/stepper.py",

@@ -20,6 +20,7 @@ COMPLEXITY = 10
 INHERITANCE = 2
 POSITIONAL = 2
 POSITIONAL_INSIDE = 4
+ADDRESSED = ("answer",)  # to a run and a step of it: answer(run_id, step, value)
 
 # What no user or plugin imports from: files that begin with an underscore, and these.
 INSIDE = {"definition", "engine", "inputs", "live", "observers", "planner", "pricing", "runid", "schema", "templates"}
@@ -83,7 +84,7 @@ def open_signatures(module: Module) -> Iterator[str]:
     for function, bound in public_functions(module):
         where = f"{module.relative}:{function.lineno} {function.name}()"
         positional = len(function.args.posonlyargs) + len(function.args.args) - bound
-        limit = POSITIONAL_INSIDE if is_inside(module) else POSITIONAL
+        limit = POSITIONAL_INSIDE if is_inside(module) else POSITIONAL + (function.name in ADDRESSED)
         if positional > limit:
             yield f"{where} takes {positional} arguments by position; keywords only after {limit}"
         kwarg = function.args.kwarg

@@ -64,7 +64,10 @@ def action_to(
         nested: Writes a workflow that is a step.
         inside: Writes what a loop repeats and the branches of a dispatch; unset, as this does.
     """
-    write = inside or (lambda part: action_to(part, nested))
+
+    def write(part: ActionDef) -> Mapping[str, Data]:
+        return action_to(part, nested) if inside is None else inside(part)
+
     match action:
         case PayloadAction(payload=payload):
             return {"payload": payload_to(payload)}
@@ -157,7 +160,10 @@ def action_from(
         known: Kinds of actions that may stand there.
         inside: Reads what a loop repeats (without a key), or the branch of that key of a dispatch; unset, as this does.
     """
-    read = inside or (lambda part, spot, key: action_from(reader, part, spot, nested, known=BODIES))
+
+    def read(part: Mapping[str, Data], spot: str, key: str | None) -> ActionDef | None:
+        return action_from(reader, part, spot, nested, known=BODIES) if inside is None else inside(part, spot, key)
+
     kinds = [kind for kind in known if kind in fields]
     if len(kinds) != 1:
         what = "a step" if known is ACTIONS else "this"

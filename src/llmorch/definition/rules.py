@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..errors import TemplateError
-from ..templates import compile_expression
+from ..templates import compile_expression, compile_template
 from .actions import CHOICE, OTHERWISE, ActionDef, DispatchAction, FunctionAction, LoopAction, Rule, parts_of
 from .functions import function_action
 from .names import nearest
 from .needs import needs_of, takes_anything
-from .node import FirstOf, Node, Ref
+from .node import Binding, Filled, FirstOf, Node, Ref
 from .workflow import Condition, InputSpec, OnUnknown, StepDef, WorkflowDef, plain_name
 
-__all__ = ["RULE_NAMES", "branch_input", "branches_wired", "dispatch_faults", "loop_faults", "rule_of"]
+__all__ = ["RULE_NAMES", "branch_input", "branches_wired", "choice_wired", "dispatch_faults", "loop_faults", "rule_of"]
 
 RULE_NAMES: Final = ("output", "inputs", "iteration")
 _KEY: Final = re.compile(r"[^/\[\]@?\x00-\x1f]{1,100}")
@@ -36,9 +36,9 @@ def rule_of(given: object, what: str) -> Rule:
         return given
     if isinstance(given, Ref) or not callable(given):
         raise TypeError(
-            f"{what}= takes an expression or a function over {', '.join(RULE_NAMES)}, not {type(given).__name__}"
+            f"{what}= takes an expression or a function over {', '.join(RULE_NAMES)}, not {type(cast(object, given)).__name__}"
         )
-    action = function_action(given)
+    action = function_action(cast("Callable[..., Any]", given))
     if action.is_async:
         raise TypeError(f"{what}= takes a plain function, which is asked between two iterations; make it a def")
     return action
@@ -97,6 +97,29 @@ def dispatch_faults(action: DispatchAction, where: str) -> Iterator[str]:
             yield f"{where}: the key {key!r} cannot stand in a path; use 1 to 100 characters without / [ ] @ ?"
     if action.otherwise is not None and OTHERWISE in dict(action.branches):
         yield f"{where} has a branch {OTHERWISE!r} and otherwise=, which stand at the same path; rename the branch"
+
+
+def choice_wired(choice: Binding, known: Mapping[str, str], where: str) -> tuple[Binding, list[str]]:
+    """What a dispatch decides by, and what is wrong with it.
+
+    The names in an expression stand for the steps and inputs of that name.
+
+    Args:
+        known: Spelling in templates -> name of a step or input.
+    """
+    if not isinstance(choice, Filled) or choice.refs:
+        return choice, []
+    try:
+        names = sorted(compile_template(choice.text).names)
+    except TemplateError as error:
+        return choice, [f"{where}: its choice {choice.text!r}: {error.message}"]
+    faults: list[str] = []
+    for name in names:
+        if name not in known:
+            near = nearest(name, known, cutoff=0.6)
+            hint = f"did you mean {near!r}?" if near else "declare it with wf.input() or add a step of that name"
+            faults.append(f"{where}: its choice reads {name!r}, which names no step or input; {hint}")
+    return Filled(choice.text, tuple((name, Ref(known[name])) for name in names if name in known)), faults
 
 
 def branch_input(name: str) -> str:

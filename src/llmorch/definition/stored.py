@@ -165,7 +165,8 @@ def _hashes(form: dict[str, Data]) -> list[Data]:
         found += _hashes(part)
     loop = form.get("loop")
     if is_object(loop):
-        rules = (loop.get("until"), *(loop.get("carry") or {}).values())
+        carry = loop.get("carry")
+        rules: list[Data] = [loop.get("until"), *(carry.values() if is_object(carry) else ())]
         found += [rule.get("code") for rule in rules if is_object(rule)]
     return found
 

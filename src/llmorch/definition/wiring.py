@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from ..errors import TemplateError
 from ..models.policy import Default
-from ..templates import compile_expression, compile_template
+from ..templates import compile_expression
 from .actions import CHOICE, ActionDef, DispatchAction, LoopAction, ScriptAction
 from .names import fault_of_name, nearest
 from .needs import Need, needs_of, takes_anything
-from .node import Binding, Each, Filled, FirstN, Node, Ref, leaves, refs_in
-from .rules import branches_wired, dispatch_faults, loop_faults
+from .node import Binding, Each, FirstN, Node, Ref, leaves, refs_in
+from .rules import branches_wired, choice_wired, dispatch_faults, loop_faults
 from .workflow import Condition, InputSpec, MapRule, OnUnknown, StepDef, WorkflowDef, plain_name
 
 __all__ = ["Draft", "DraftStep", "wire"]
@@ -125,32 +125,12 @@ class _Wiring:
     def _bind_more(self, step: DraftStep, bindings: dict[str, Binding]) -> None:
         """What is bound though the action does not name it: the choice of a dispatch, what a script is given."""
         if CHOICE in step.bindings:
-            bindings[CHOICE] = self._choice(step, step.bindings[CHOICE])
+            wired, faults = choice_wired(step.bindings[CHOICE], self.known, f"Step {step.name!r}")
+            bindings[CHOICE] = wired
+            self.faults += faults
         if takes_anything(step.action):
             plain = {plain_name(name) for name in bindings}
             bindings.update((name, given) for name, given in step.bindings.items() if plain_name(name) not in plain)
-
-    def _choice(self, step: DraftStep, choice: Binding) -> Binding:
-        """What a dispatch decides by; the names in an expression stand for the steps and inputs of that name."""
-        if not isinstance(choice, Filled) or choice.refs:
-            return choice
-        refs: list[tuple[str, Ref[Any]]] = []
-        try:
-            names = compile_template(choice.text).names
-        except TemplateError as error:
-            self.faults.append(f"Step {step.name!r}: its choice {choice.text!r}: {error.message}")
-            return choice
-        for name in sorted(names):
-            found = self.known.get(name)
-            if found is None:
-                near = nearest(name, self.known, cutoff=0.6)
-                hint = f"did you mean {near!r}?" if near else "declare it with wf.input() or add a step of that name"
-                self.faults.append(
-                    f"Step {step.name!r}: its choice reads {name!r}, which names no step or input; {hint}"
-                )
-            else:
-                refs.append((name, Ref(found)))
-        return Filled(choice.text, tuple(refs))
 
     def step(self, step: DraftStep, bindings: dict[str, Binding]) -> StepDef:
         """The step with its condition, checked."""

@@ -1,34 +1,26 @@
-"""Takes what is ready and runs it, until the top workflow ends.
+"""Carries a run out until the top workflow ends, the run is stopped, or only people can go on with it.
 
-The caller's task is the first runner. Runners take from one deque, run what has become ready inline (a chain costs no
-task), and are joined by helpers when there is more to do than they can reach. A runner holds a place while it runs
-steps. Containers hold nothing: they are only state.
+Containers hold no task and no place: they are only state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from types import TracebackType
-from typing import Any, cast
 
 import anyio
-import anyio.lowlevel
-from anyio.abc import TaskGroup
 
-from .. import _clock
-from .._clock import monotonic
-from ..definition.actions import FunctionAction, PayloadAction, ScriptAction
 from ..errors import TimedOut
 from ..events import Event, RunCancelRequested, RunFinished, StepCancelled, StepWaiting, Warned
 from ..models.failure import Failure, failure_of
 from ..models.message import ToolCall
 from ..models.values import Data
 from ..ports import InboxItem
+from .group import Alone, bare, is_lone
 from .journal import Journal
 from .known import Known
 from .results import Results
+from .runners import Runners
 from .services import Services
 from .state.run import RunState
 from .state.step import StepState
@@ -37,83 +29,19 @@ from .stepper import Ending, Stepper
 
 __all__ = ["Executor"]
 
-_STEPS_PER_CHECKPOINT = 256
-_SECONDS_PER_CHECKPOINT = 0.001
-_BIRTHS_AT_ONCE = 2
 _CLEANUP_S = 2.0
 
 
-class _Alone:
-    """Stands for the task group of a run that needs no second task, at a third of its cost and memory."""
+class Executor(Runners):
+    """Runs one run."""
 
-    __slots__ = ("cancel_scope",)
-
-    def __init__(self) -> None:
-        self.cancel_scope = anyio.CancelScope()
-
-    async def __aenter__(self) -> _Alone:
-        self.cancel_scope.__enter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        return bool(self.cancel_scope.__exit__(kind, error, trace))
-
-
-class Executor:
-    """Runs one run.
-
-    Attributes:
-        consult: Shows an open question to who answers at once; None when nobody does.
-    """
-
-    __slots__ = (
-        "_births",
-        "_cancelled",
-        "_consulted",
-        "_done",
-        "_fatal",
-        "_flushing",
-        "_group",
-        "_halted",
-        "_idle",
-        "_is_ending",
-        "_leaving",
-        "_resting",
-        "_stepper",
-        "_waiters",
-        "_working",
-        "consult",
-        "journal",
-        "services",
-        "state",
-    )  # fmt: skip
+    __slots__ = ("_cancelled", "_fatal")
 
     def __init__(self, state: RunState, journal: Journal, services: Services) -> None:
-        self.state = state
-        self.journal = journal
-        self.services = services
-        self._group: TaskGroup | _Alone | None = None
-        self._births = 0
-        self._idle: anyio.Event | None = None
-        self._done = False
-        self._halted = False
+        super().__init__(state, journal, services)
         self._cancelled = False
-        self._leaving = False
-        self._flushing = False
         self._fatal: Failure | None = None
-        self._resting = self._is_ending = False
-        self._working = 0
-        self._consulted = 0
-        self._waiters: dict[str, anyio.Event] | None = None
-        self.consult: Callable[[StepWaiting], Awaitable[None]] | None = None
         self._stepper = Stepper(state, journal, services, conductor=self)
-
-    @property
-    def _tasks(self) -> TaskGroup:
-        assert isinstance(self._group, TaskGroup), "the run has not begun, or is of one step that needs nobody"
-        return self._group
 
     async def run(self) -> None:
         """Return when the run has ended and its log is committed.
@@ -123,7 +51,7 @@ class Executor:
             StoreError: The log cannot be written.
         """
         try:
-            async with _Alone() if _is_lone(self.state) else anyio.create_task_group() as group:
+            async with Alone() if is_lone(self.state) else anyio.create_task_group() as group:
                 self._group = group
                 if self.journal.committed == 1:
                     for text in self.state.definition.warnings:
@@ -140,11 +68,11 @@ class Executor:
                 self._stepper.timers.stop_all()
         except BaseExceptionGroup as errors:
             await self._close(cancelled=True)
-            raise _bare(errors) from None
+            raise bare(errors) from None
         except BaseException:  # cancelled from outside, or an error of a run without a task group
             await self._close(cancelled=True)
             raise
-        if self._resting:
+        if self.is_resting:
             self._group = None
             return
         if self._leaving and not self._done and not self._cancelled:
@@ -209,117 +137,9 @@ class Executor:
             step.scope.cancel()
         return True
 
-    async def rest(self, wait_s: float) -> None:
-        """Wait so many seconds without holding a place."""
-        await self.aside(partial(_clock.sleep, wait_s))
-
-    async def aside(self, wait: Callable[[], Awaitable[None]]) -> None:
-        """Wait without holding a place; somebody else takes what is ready meanwhile."""
-        places = self.services.places
-        places.give()
-        try:
-            if self.state.ready:
-                self.call_help()
-            await wait()
-            await places.take()
-        except BaseException:
-            places.take_back()
-            raise
-
-    async def _first_runner(self) -> None:
-        """Runs until the run has ended; waits when others have all there is to do."""
-        ready, places = self.state.ready, self.services.places
-        while not self._halted:
-            if ready:
-                await places.take()
-                try:
-                    await self._spree()
-                finally:
-                    places.give()
-            elif self.journal.pending:
-                await self.journal.flush()
-            elif self._is_stuck:
-                await self._rest()
-            else:
-                self._idle = anyio.Event()
-                await self._waited(self._idle)
-                self._idle = None
-
-    async def _waited(self, idle: anyio.Event) -> None:
-        """Wait for something to do; while only people have, the run's time stands still."""
-        group = self._group
-        if not self.state.questions or self._working or group is None or self.state.timeout is None:
-            await idle.wait()
-            return
-        since, deadline = anyio.current_time(), group.cancel_scope.deadline
-        group.cancel_scope.deadline = float("inf")
-        await idle.wait()
-        group.cancel_scope.deadline = deadline + anyio.current_time() - since
-
-    @property
-    def _is_stuck(self) -> bool:
-        """Whether only people can make the run go on, and nobody is being asked who would answer at once."""
-        return bool(self.state.questions) and not (
-            self._working or self._consulted or self._births or self._halted or self._is_ending or self.state.ready
-        )
-
-    async def _rest(self) -> None:
-        """Say that nothing goes on before somebody answers, and give the run up, until then."""
-        self._is_ending = True
-        try:
-            await self._say_and_let_go()
-        finally:
-            self._is_ending = False
-
-    async def _say_and_let_go(self) -> None:
-        asking = self._stepper.asking
-        hopeless = asking.hopeless()
-        for state in hopeless:
-            self._stepper.drop(state)
-        if hopeless:
-            return
-        event, wake_at = asking.waiting()
-        self.journal.append(event, status="waiting", wake_at=wake_at)
-        await self.journal.flush()
-        if self._halted or self.state.status != "waiting":
-            return  # somebody answered in the meantime
-        self._resting = True
-        if not await self.journal.let_go("waiting"):
-            self._resting = False
-            if self.journal.mail is not None:
-                self.journal.mail()
-            await anyio.lowlevel.checkpoint()
-            return
-        self._halted = True
-        if self._group is not None:
-            self._group.cancel_scope.cancel()
-
     def asked(self, question: StepWaiting) -> None:
-        """Show an open question to who answers at once, beside the run."""
         if self.consult is not None:
-            self._consulted += 1
-            self.beside(partial(self._consult, question))
-
-    async def _consult(self, question: StepWaiting) -> None:
-        assert self.consult is not None
-        try:
-            await self.journal.durable(question.seq or 0)
-            await self.consult(question)
-        finally:
-            self._consulted -= 1
-            self.stir()
-
-    def stir(self) -> None:
-        """See whether the run is stuck now."""
-        if self._idle is not None:
-            self._idle.set()
-        elif self._is_stuck:
-            self.beside(self._first_runner_rests)
-
-    async def _first_runner_rests(self) -> None:
-        """The first runner itself waits for a person: another task gives the run up."""
-        if self._is_stuck:
-            await self._rest()
+            self.people.show(question, self.consult)
 
     def answered(self, state: StepState, value: Data, by: str | None) -> None:
         """Record what a person answered to the question that a step has open."""
@@ -327,100 +147,11 @@ class Executor:
         if self._group is not None:  # else the run is just being taken up, and begins with what is ready
             self.call_help()
 
-    @property
-    def is_resting(self) -> bool:
-        """Whether the run has been given up until somebody answers, or is about to be."""
-        return self._resting
-
     def wakes(self, state: StepState) -> bool:
-        waiter = None if self._waiters is None else self._waiters.get(state.path)
-        if waiter is not None:
-            waiter.set()
-        return waiter is not None
+        return self._people is not None and self._people.wakes(state)
 
     async def granted(self, state: StepState, number: int, call: ToolCall) -> Data:
-        if self._waiters is None:
-            self._waiters = {}
-        waiter = self._waiters[state.path] = anyio.Event()
-        self._working -= 1
-        try:
-            self._stepper.asking.ask_grant(state, number, call)
-            self.beside(self._first_runner_rests)
-            await self.aside(waiter.wait)
-        finally:
-            self._working += 1
-            del self._waiters[state.path]
-        return (state.granted or {}).get(call.id)
-
-    async def _helper(self) -> None:
-        """Runs until nothing is ready."""
-        places = self.services.places
-        born = False
-        while not born or (self.state.ready and not self._halted):
-            await places.take()
-            if not born:
-                born = True
-                self._births -= 1
-            try:
-                await self._spree()
-            finally:
-                places.give()
-        if self.journal.pending and not self._done:
-            await self.journal.flush()
-        if self.state.questions:
-            self.stir()
-
-    async def _spree(self) -> None:
-        """Run what is ready, one after the other, with a pause for others now and then."""
-        ready, advance, journal, places = self.state.ready, self._stepper.advance, self.journal, self.services.places
-        count, since = 0, monotonic()
-        while ready and not self._halted:
-            places.turns = turn = places.turns + 1
-            work = advance(*ready.popleft())
-            if work is not None:
-                if ready:
-                    self.call_help()
-                self._working += 1
-                try:
-                    await work
-                finally:
-                    self._working -= 1
-            elif journal.pending >= _STEPS_PER_CHECKPOINT:
-                await journal.flush()
-            count += 1
-            if count >= _STEPS_PER_CHECKPOINT or monotonic() - since > _SECONDS_PER_CHECKPOINT:
-                # While a step waited for its answer others ran: a pause then would only give what it made ready away,
-                # to a helper that is born for it.
-                if places.turns == turn:
-                    await anyio.lowlevel.checkpoint()
-                if places.contended:
-                    return
-                count, since = 0, monotonic()
-
-    def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a coroutine function beside the run."""
-        self._tasks.start_soon(work)
-
-    def call_help(self) -> None:
-        """See that somebody takes what this runner cannot reach while it waits."""
-        if self._idle is not None:
-            self._idle.set()
-        elif self._births < (_BIRTHS_AT_ONCE if self.services.places.free > 0 else 1):
-            self._births += 1
-            self._tasks.start_soon(self._helper)
-
-    def flush_soon(self) -> bool:
-        """Commit what is buffered beside the run; False when nobody is there to do it."""
-        if not isinstance(self._group, TaskGroup):
-            return False
-        if not self._flushing:
-            self._flushing = True
-            self._group.start_soon(self._flush)
-        return True
-
-    async def _flush(self) -> None:
-        self._flushing = False
-        await self.journal.flush()
+        return await self.people.granted(state, number, call)
 
     def finish(self, ending: Ending, failure: Failure | None) -> None:
         if self._done:
@@ -459,21 +190,3 @@ class Executor:
                 f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
             )
             self.finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
-
-
-def _is_lone(state: RunState) -> bool:
-    """Whether the run is one step that is no container: nothing is ever done beside it."""
-    steps = state.frame.compiled.steps
-    if len(steps) != 1 or steps[0].child is not None or steps[0].definition.map is not None:
-        return False
-    action = steps[0].definition.action
-    if isinstance(action, PayloadAction):
-        return not any(tool.requires_approval for tool in action.payload.tools)
-    return isinstance(action, FunctionAction | ScriptAction) and steps[0].definition.on_unknown != "ask"
-
-
-def _bare(error: BaseException) -> BaseException:
-    """The first error of a group, at any depth."""
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error

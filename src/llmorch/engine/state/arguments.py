@@ -103,7 +103,7 @@ def _item_arguments(owner: StepState, index: int) -> dict[str, Data]:
 def _iteration_arguments(owner: StepState, index: int) -> dict[str, Data]:
     """What the loop is run with; after the first iteration, with what was carried over."""
     assert owner.loop is not None
-    carried = owner.loop.carried[index - 1] if index else {}
+    carried: Mapping[str, Data] = owner.loop.carried[index - 1] if index else {}
     return {name: copy_data(value) for name, value in {**arguments(owner), **carried}.items()}
 
 

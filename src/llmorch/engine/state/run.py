@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from ...definition.workflow import WorkflowDef
 from ...events import (
     Event,
-    MapExpanded,
     RunCancelRequested,
     RunFinished,
     RunResumed,
@@ -34,10 +33,11 @@ from ...policies.budget import Ledger
 from ...policies.cache import Slots
 from .arguments import map_result, opened_inputs
 from .calls import CALL_FOLDS, lose_call, take_up
-from .frame import END, Frame, Ready
+from .frame import Frame, Ready
 from .loops import LOOP_FOLDS, end_iteration, loop_result, open_loop
+from .maps import end_item
 from .questions import QUESTION_FOLDS, close_question
-from .step import MapState, StepState
+from .step import StepState
 from .stop import shut
 
 __all__ = ["FOLDS", "RunState"]
@@ -209,21 +209,6 @@ class RunState:
         inputs = opened_inputs(state, child.definition)
         state.child = Frame(child, ready=self.ready, inputs=inputs, prefix=state.path + "/", parent=state)
 
-    @_on(MapExpanded)
-    def _map_expanded(self, event: MapExpanded) -> None:
-        state = self.at(event.step)
-        rule = state.step.definition.map
-        limit = rule.concurrency if rule is not None else None
-        state.map = MapState([None] * event.items, limit)
-        if event.items == 0:
-            self.ready.append((state, END))
-        for _ in range(event.items if limit is None else min(limit, event.items)):
-            self._hand_out(state, state.map)
-
-    def _hand_out(self, state: StepState, items: MapState) -> None:
-        self.ready.append((state, items.next))
-        items.next += 1
-
     @_on(StepSucceeded)
     def _step_succeeded(self, event: StepSucceeded) -> None:
         state = self.at(event.step)
@@ -291,26 +276,11 @@ class RunState:
             if state.owner.loop is not None:
                 end_iteration(self, state.owner, status)
             else:
-                self._end_item(state.owner, status, state.error, started)
+                end_item(self, state, status, started=started)
             return
         if started:
             state.frame.active -= 1
         state.frame.settle(state.step, content)
-
-    def _end_item(self, owner: StepState, status: str, error: Failure | None, started: bool) -> None:
-        items = owner.map
-        assert items is not None
-        items.active -= started
-        items.done += 1
-        if status == "failed":
-            items.failed += 1
-            if owner.on_error == "fail":
-                items.closed = True
-                items.failure = items.failure or error
-        if not items.closed and items.next < len(items.items):
-            self._hand_out(owner, items)
-        if items.done == len(items.items) or (items.closed and items.active == 0):
-            self.ready.append((owner, END))
 
     @_on(Warned)
     def _record_warning(self, event: Warned) -> None:

@@ -41,7 +41,7 @@ def _inputs(item: StepState) -> dict[str, Data]:
         inputs = item.child.compiled.definition.inputs
         return {name: value for name, value in zip(inputs, item.child.values, strict=False) if is_data(value)}
     action = item.step.definition.action
-    defaults = {}
+    defaults: dict[str, Data] = {}
     if isinstance(action, PayloadAction):
         for block in action.payload.blocks:
             defaults.update(block.default_data)

@@ -42,14 +42,14 @@ async def forked(
     launcher.bind()
     budget = checked_budget(budget)
     row = await queries.store.load(run_id)
-    former_definition = await queries.definition_of(row)
     if workflow is None:
-        definition = former_definition
+        definition = former_definition = await queries.definition_of(row)
         faults = check(definition, launcher.catalog).faults
         if faults:
             raise WorkflowInvalid(faults=faults, workflow=definition.name)
-    else:
+    else:  # of the old one only what it gave is wanted, so code that is gone is not missed
         definition = launcher.checked(workflow)
+        former_definition = await queries.definition_of(row, needs_code=False, given=definition)
     former = folded(former_definition, await queries.log(run_id))
     spend = None if budget is None else budget.model_dump()
     if budget is None and former.ledger is not None:

@@ -260,7 +260,8 @@ class Recovery:
             return
         try:
             row = await self._store.load(former)
-            state = folded(await self._queries.definition_of(row), await self._queries.log(former))
+            definition = await self._queries.definition_of(row, needs_code=False, given=live.state.definition)
+            state = folded(definition, await self._queries.log(former))
         except LLMOrchError as error:
             _log.info(
                 "run %s: %s cannot be read, so nothing more of it is adopted: %s", live.state.run_id, former, error

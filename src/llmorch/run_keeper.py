@@ -105,7 +105,7 @@ class RunKeeper(RunReader):
 
         Raises:
             RunNotFound: There is no such run.
-            CodeMissing: Its code is not registered here.
+            CodeMissing: Its code is not registered here, and no workflow is given that has it.
             WorkflowInvalid: The workflow cannot run here.
             InputInvalid: A replaced input does not fit, or a replaced step is not there.
         """

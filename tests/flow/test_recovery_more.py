@@ -1,4 +1,4 @@
-"""Runs that lose their process twice."""
+"""Runs that lose their process twice, or to a process that knows their workflow as it is now."""
 
 from __future__ import annotations
 
@@ -52,3 +52,25 @@ async def test_a_tool_that_was_cut_off_once_is_not_run_a_third_time() -> None:
         assert [message.text for message in request.messages if message.role == "tool"] == ["noted tea as number 1"]
         kept = [event for event in await s.log(run_id) if isinstance(event, ToolFinished)]
     assert (ran, len(kept)) == (["tea"], 1)
+
+
+def shout(ask: str) -> str:
+    return ask.upper()
+
+
+def whisper(ask: str) -> str:
+    return ask.lower()
+
+
+def coded(function: Any) -> Workflow[Any]:
+    """A call and a function."""
+    return Workflow.of(Payload("ask", "Go."), function, name="w")
+
+
+@pytest.mark.parametrize("is_newest_last", [True, False])
+async def test_two_registered_workflows_of_one_name_both_give_their_code(is_newest_last: bool) -> None:
+    before, now = coded(shout), coded(whisper)
+    store, run_id = await dying(before, {"ask": "One"}, when=lambda event: isinstance(event, CallStarted))
+    known = [before, now] if is_newest_last else [now, before]
+    async with process(store, {"ask": "Two"}, workflows=known) as s:
+        assert (await s.orch.attach(run_id).result()).output == "TWO"

@@ -129,7 +129,7 @@ class Workflow(WorkflowVerbs[T], Generic[T]):
             when: An expression over names, or a reference; when it is false the step is skipped.
             on_error: `fail`, `skip` or `Default(value)`; default the workflow's.
             timeout: Seconds for everything the step does.
-            on_unknown: What to do after a crash with a call whose answer was lost.
+            on_unknown: What to do after a crash with a call whose answer was lost; of a workflow, with all inside it.
             bind: Bindings whose names are also options of `add`.
             bindings: Variable, parameter or input of the action -> literal, reference, or list or dict of them.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmorch import CallStarted, Event, Payload, ToolFinished, ToolStarted, Workflow, tool
+from llmorch import CallStarted, Event, Payload, ToolFinished, ToolStarted, Workflow, each, tool
 from llmorch.ports import ProviderResponse, ToolCall, Usage
 from tests.flow.elsewhere import SharedStore, cut, dying, process
 
@@ -74,3 +74,25 @@ async def test_two_registered_workflows_of_one_name_both_give_their_code(is_newe
     known = [before, now] if is_newest_last else [now, before]
     async with process(store, {"ask": "Two"}, workflows=known) as s:
         assert (await s.orch.attach(run_id).result()).output == "TWO"
+
+
+@pytest.mark.parametrize("kind", ["workflow", "map", "workflow in a workflow"])
+async def test_what_is_inside_a_step_that_is_not_to_be_repeated_is_not_repeated(kind: str) -> None:
+    inner: Workflow[Any] = Workflow.of(Payload("pay", "Pay {{ sum }}."), name="inner")
+    if kind == "workflow in a workflow":
+        outer: Workflow[Any] = Workflow("outer")
+        outer.add(inner)
+        inner = outer
+    wf: Workflow[Any] = Workflow("w")
+    if kind == "map":
+        wf.map(inner, name="all", sum=each([1, 2]), concurrency=1, on_unknown="fail")
+    else:
+        wf.add(inner, name="all", sum=1, on_unknown="fail")
+    store, run_id = await dying(wf, {"*": "paid"}, when=lambda event: isinstance(event, CallStarted))
+    async with process(store, {"*": "again"}, workflows=[wf]) as s:
+        run = await s.orch.attach(run_id).result()
+        assert (run.status, s.asked) == ("failed", [])
+        (path,) = [path for path in run.failures if path.endswith("pay")]
+        assert "on_unknown='fail'" in str(run.failures[path])
+        resumed = await (await s.orch.resume(run_id)).result()
+        assert (resumed.status, s.asked[0]) == ("succeeded", path)

@@ -264,8 +264,8 @@ class Orchestrator(RunKeeper):
         self._launcher.bind()
         try:
             if self._recovery.mode:
-                with anyio.move_on_after(_GRACE_S):  # of a store that is slow, the lookout recovers the rest
-                    await self.recover()
+                with anyio.move_on_after(_GRACE_S):  # of a store that is slow or full, the lookout recovers the rest
+                    await self._recovery.recover(self._carry_on)
             self._lookout.stays = self._recovery.is_watching = True
             self._lookout.start()
         except BaseException:

@@ -165,6 +165,9 @@ class RunKeeper(RunReader):
         """Go on with every run that lost its process and whose code is registered here.
 
         An orchestrator does it by itself when it is entered and every 5 s, unless it was made with `recover=False`.
+
+        Raises:
+            StoreError: The store kept it from some of them; the others go on.
         """
         begun: list[RunHandle[Any]] = []
 
@@ -172,5 +175,7 @@ class RunKeeper(RunReader):
             self._carry_on(live)
             begun.append(RunHandle(live.state.run_id, self._queries, live=live))
 
-        await self._recovery.recover(begin)
+        trouble = await self._recovery.recover(begin)
+        if trouble is not None:
+            raise trouble
         return begun

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
-from llmorch import CallStarted, Event, Payload, ToolFinished, ToolStarted, Workflow, each, tool
-from llmorch.ports import ProviderResponse, ToolCall, Usage
+from llmorch import (
+    CallStarted,
+    Event,
+    Payload,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    ToolFinished,
+    ToolStarted,
+    Workflow,
+    each,
+    tool,
+)
+from llmorch.ports import Claim, ProviderResponse, ToolCall, Usage
 from tests.flow.elsewhere import SharedStore, cut, dying, process
 
 pytestmark = pytest.mark.anyio
@@ -96,3 +109,36 @@ async def test_what_is_inside_a_step_that_is_not_to_be_repeated_is_not_repeated(
         assert "on_unknown='fail'" in str(run.failures[path])
         resumed = await (await s.orch.resume(run_id)).result()
         assert (resumed.status, s.asked[0]) == ("succeeded", path)
+
+
+@pytest.mark.parametrize("trouble", [StoreFull("full"), StoreBusy("locked"), StoreError("the disk failed")])
+async def test_a_store_that_cannot_be_written_just_now_is_entered_and_recovered_from_later(trouble: StoreError) -> None:
+    wf = Workflow.of(Payload("ask", "Go."), name="w")
+    store, run_id = await dying(wf, {"ask": "one"}, when=lambda event: isinstance(event, CallStarted))
+
+    class Ailing(SharedStore):
+        is_well = False
+
+        async def claim(self, run_id: str, owner: str, *, takeover: bool = False) -> Claim:
+            if not self.is_well:
+                raise trouble
+            return await super().claim(run_id, owner, takeover=takeover)
+
+    ailing = Ailing("c", of=store)
+    async with process(ailing, {"ask": "two"}, workflows=[wf]) as s:
+        assert [found.status for found in await s.orch.runs()] == ["interrupted"], "it can be read"
+        with pytest.raises(type(trouble)):
+            await s.orch.recover()
+        await anyio.sleep(20)
+        assert s.asked == []
+        ailing.is_well = True
+        assert (await s.orch.attach(run_id).result()).output == "two"
+
+
+async def test_a_run_that_was_passed_over_for_want_of_code_goes_on_when_the_code_is_known() -> None:
+    wf = coded(shout)
+    store, run_id = await dying(wf, {"ask": "one"}, when=lambda event: isinstance(event, CallStarted))
+    async with process(store, {"ask": "two"}, recover="all") as s:
+        assert (await s.orch.attach(run_id).result()).status == "interrupted"
+        await s.orch.run(wf)
+        assert (await s.orch.attach(run_id).result()).output == "TWO"

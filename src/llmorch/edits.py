@@ -102,6 +102,9 @@ def _check_options(options: Placing) -> None:
     on_error: object = options["on_error"]
     if on_error not in (None, "fail", "skip") and not isinstance(on_error, Default):
         raise TypeError(f"on_error= takes 'fail', 'skip' or Default(value), not {on_error!r}")
+    on_unknown: object = options["on_unknown"]
+    if on_unknown not in ("retry", "fail", "ask"):
+        raise TypeError(f"on_unknown= takes 'retry', 'fail' or 'ask', not {on_unknown!r}")
     limit = seconds(options["timeout"])
     if limit is not None and not limit > 0:  # not NaN either
         raise ValueError(f"timeout={limit:g} leaves no time; leave it out for no limit")

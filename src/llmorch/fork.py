@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ._clock import now_us
 from .definition.names import did_you_mean
@@ -43,14 +43,14 @@ async def forked(
     launcher.bind()
     budget = checked_budget(budget)
     row = await queries.store.load(run_id)
-    former_definition = await queries.definition_of(row)
     if workflow is None:
-        definition = former_definition
+        definition = former_definition = await queries.definition_of(row)
         faults = check(definition, launcher.catalog).faults
         if faults:
             raise WorkflowInvalid(faults=faults, workflow=definition.name)
-    else:
+    else:  # of the old one only what it gave is wanted, so code that is gone is not missed
         definition = launcher.checked(workflow)
+        former_definition = await queries.definition_of(row, needs_code=False, given=definition)
     former = folded(former_definition, await queries.log(run_id))
     spend = None if budget is None else budget.model_dump()
     if budget is None and former.ledger is not None:
@@ -84,7 +84,9 @@ def adoption_of(
 
     Raises:
         InputInvalid: A value does not fit, or there is no such step or input.
+        TypeError: What is to be replaced is not named.
     """
+    _refuse_unnamed(replace)
     given, steps = dict[str, Any](), dict[str, Data]()
     for name, value in replace.items():
         if name in definition.inputs:
@@ -113,10 +115,17 @@ def adoption_of(
         ) from None
 
 
+def _refuse_unnamed(replace: object) -> None:
+    names = cast("Mapping[object, object]", replace) if isinstance(replace, Mapping) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"replace= takes a mapping: path of a step or name of an input -> value, not {replace!r}")
+
+
 def _step_value(definition: WorkflowDef, path: str, value: Any) -> Data:  # Any: whatever the user gives
     """The value as data, validated to the step's type where the path names a step of the top workflow."""
+    value = to_data(value, where=f"replace: {path!r}")
     if any(mark in path for mark in "/[@"):
-        return to_data(value, where=f"replace: {path!r}")
+        return value
     try:
         step = definition.step(path)
     except KeyError:
@@ -126,7 +135,7 @@ def _step_value(definition: WorkflowDef, path: str, value: Any) -> Data:  # Any:
         ) from None
     kind = step_type(step)
     if kind in (None, Any):
-        return to_data(value, where=f"replace: {path!r}")
+        return value
     try:
         return to_data(validate(kind, value), where=f"replace: {path!r}")
     except ValueError as error:

@@ -107,7 +107,7 @@ class Orchestrator(RunKeeper):
         )
         super().__init__(queries, launcher, recover=checked_recover(recover))
         for workflow in workflows:
-            queries.known[workflow.name] = workflow.freeze()
+            queries.register(workflow.freeze())
 
     async def run(
         self,

@@ -64,6 +64,12 @@ class Queries:
         self.claim: Callable[[str], Awaitable[object]] = _nobody
         self.pulse = Pulse(store)
         self._definitions: OrderedDict[str, WorkflowDef] = OrderedDict()
+        self._registered: list[WorkflowDef] = []
+
+    def register(self, definition: WorkflowDef) -> None:
+        """Take it for the workflow of its name; it gives its code, too, when another of that name follows."""
+        self.known[definition.name] = definition
+        self._registered.append(definition)
 
     def remember(self, run_id: str, definition: WorkflowDef) -> None:
         """Keep what is needed to read a run of the memory store again."""
@@ -193,11 +199,14 @@ class Queries:
             state.status = "interrupted"
         return Run(state)
 
-    async def definition_of(self, row: RunRow, *, needs_code: bool = True) -> WorkflowDef:
+    async def definition_of(
+        self, row: RunRow, *, needs_code: bool = True, given: WorkflowDef | None = None
+    ) -> WorkflowDef:
         """The definition of a run, as it was when the run began, with the code that is registered here.
 
         Args:
             needs_code: Off for reading; see `rebuilt`.
+            given: Its code is taken before what is registered.
 
         Raises:
             CodeMissing: It has code that this process has not seen.
@@ -207,7 +216,7 @@ class Queries:
             return found
         body = await self.store.definition(row.definition_sha) if row.definition_sha else None
         if body is not None:
-            return self._rebuilt(body, row, needs_code=needs_code)
+            return self._rebuilt(body, row, needs_code=needs_code, given=given)
         found = self.known.get(row.workflow)
         if found is None:
             raise CodeMissing(
@@ -217,14 +226,18 @@ class Queries:
             )
         return found
 
-    def _rebuilt(self, body: Mapping[str, Data], row: RunRow, *, needs_code: bool) -> WorkflowDef:
+    def _rebuilt(
+        self, body: Mapping[str, Data], row: RunRow, *, needs_code: bool, given: WorkflowDef | None
+    ) -> WorkflowDef:
         from .definition.stored import rebuilt  # not until a run is read that another process began
 
         key = row.definition_sha if needs_code else f"{row.definition_sha} to read"
-        found = self._definitions.get(key)
+        found = self._definitions.get(key) if given is None else None
         if found is None:
-            found = rebuilt(body, self.known.values(), run_id=row.id, sha=row.definition_sha, needs_code=needs_code)
-            self._keep(key, found)
+            code = [*([] if given is None else [given]), *self.known.values(), *self._registered]
+            found = rebuilt(body, code, run_id=row.id, sha=row.definition_sha, needs_code=needs_code)
+            if given is None:
+                self._keep(key, found)
         return found
 
     async def changed(self, run_id: str, definition: WorkflowDef) -> list[str]:

@@ -22,6 +22,7 @@ from .errors import (
     RunPoisoned,
     StepError,
     StoreBusy,
+    StoreError,
     StoreFull,
     WorkflowInvalid,
 )
@@ -61,7 +62,7 @@ class Recovery:
         self._launcher = launcher
         self._queries = queries
         self.is_watching = False
-        self._passed_over: set[str] = set()
+        self._passed_over: dict[str, int] = {}  # run id -> how many workflows were known when it could not go on
 
     @property
     def _store(self) -> RunStore:
@@ -120,28 +121,38 @@ class Recovery:
         claim = await self._store.claim(run_id, self._launcher.owner, takeover=True)
         return await self._taken_up(definition, claim, in_flight_of)
 
-    async def recover(self, begin: Callable[[LiveRun], None]) -> None:
+    async def recover(self, begin: Callable[[LiveRun], None]) -> StoreError | None:
         """Claim every run without a living owner that can be carried on here.
 
         Args:
             begin: Carries a run on; called as soon as it is claimed.
+
+        Returns:
+            The trouble of the store that kept it from some of them; another time may do better.
         """
         self._launcher.bind()
+        trouble: StoreError | None = None
         for row in await self._orphans():
-            if self._launcher.closing:
+            if self._launcher.closing or isinstance(trouble, StoreBusy | StoreFull):
                 break
             try:
                 live = await self._recovered(row)
             except (ClaimLost, RunNotFound):
                 continue  # another was quicker
-            except (StoreBusy, StoreFull):
-                raise
-            except LLMOrchError as error:  # this run cannot be carried on here; the others can
-                self._passed_over.add(row.id)
-                _log.warning("run %s is not recovered here: %s", row.id, error)
+            except LLMOrchError as error:
+                if isinstance(error, StoreError) and error.run_id is None:
+                    trouble = error
+                else:
+                    self._pass_over(row, error)
                 continue
             if live is not None:
                 begin(live)
+        return trouble
+
+    def _pass_over(self, row: RunRow, error: LLMOrchError) -> None:
+        """This run cannot be carried on here, unless a workflow becomes known; the others can."""
+        self._passed_over[row.id] = len(self._queries.known)
+        _log.warning("run %s is not recovered here: %s", row.id, error)
 
     async def _orphans(self) -> list[RunRow]:
         """Runs without a living owner that are this process's business, however many stand before them that are not."""
@@ -164,7 +175,7 @@ class Recovery:
 
     def may_recover(self, row: RunRow) -> bool:
         """Whether a run without an owner is this process's business."""
-        if self._is_carried_out(row.id) or row.id in self._passed_over:
+        if self._is_carried_out(row.id) or self._passed_over.get(row.id) == len(self._queries.known):
             return False
         return self.mode == "all" or row.workflow in self._queries.known
 
@@ -269,7 +280,8 @@ class Recovery:
             return
         try:
             row = await self._store.load(former)
-            state = folded(await self._queries.definition_of(row), await self._queries.log(former))
+            definition = await self._queries.definition_of(row, needs_code=False, given=live.state.definition)
+            state = folded(definition, await self._queries.log(former))
         except LLMOrchError as error:
             _log.info(
                 "run %s: %s cannot be read, so nothing more of it is adopted: %s", live.state.run_id, former, error

@@ -88,9 +88,8 @@ class Run(Generic[T]):
             RunNotFinished: It has not ended.
         """
         if self.status not in _ENDED:
-            raise RunNotFinished(
-                f"Run {self.id} of {self.workflow!r} is {self.status}; wait for its result", run_id=self.id
-            )
+            todo = "nobody carries it out: resume it" if self.status == "interrupted" else "wait for its result"
+            raise RunNotFinished(f"Run {self.id} of {self.workflow!r} is {self.status}; {todo}", run_id=self.id)
         if self.status in ("failed", "cancelled"):
             error = self.error
             text = f"Run {self.id} of {self.workflow!r} {'was cancelled' if self.status == 'cancelled' else 'failed'}"

@@ -148,7 +148,7 @@ class RunKeeper(RunReader):
 
         Raises:
             RunNotFound: There is no such run.
-            CodeMissing: Its code is not registered here.
+            CodeMissing: Its code is not registered here, and no workflow is given that has it.
             WorkflowInvalid: The workflow cannot run here.
             InputInvalid: A replaced input does not fit, or a replaced step is not there.
         """
@@ -208,6 +208,9 @@ class RunKeeper(RunReader):
         """Go on with every run that lost its process and whose code is registered here.
 
         An orchestrator does it by itself when it is entered and every 5 s, unless it was made with `recover=False`.
+
+        Raises:
+            StoreError: The store kept it from some of them; the others go on.
         """
         begun: list[RunHandle[Any]] = []
 
@@ -215,7 +218,9 @@ class RunKeeper(RunReader):
             self._carry_on(live)
             begun.append(RunHandle(live.state.run_id, self._queries, live=live))
 
-        await self._recovery.recover(begin)
+        trouble = await self._recovery.recover(begin)
+        if trouble is not None:
+            raise trouble
         return begun
 
     async def aclose(self) -> None:
@@ -242,8 +247,8 @@ class RunKeeper(RunReader):
         self._launcher.bind()
         try:
             if self._recovery.mode:
-                with anyio.move_on_after(_GRACE_S):  # of a store that is slow, the lookout recovers the rest
-                    await self.recover()
+                with anyio.move_on_after(_GRACE_S):  # of a store that is slow or full, the lookout recovers the rest
+                    await self._recovery.recover(self._carry_on)
             self._lookout.stays = self._recovery.is_watching = True
             self._lookout.start()
         except BaseException:

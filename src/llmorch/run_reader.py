@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
+from .definition.names import did_you_mean
 from .errors import LLMOrchError
+from .events import RunStatus
 from .handle import RunHandle
 from .queries import Queries, RunSummary
 from .retention import Pruned, prune
@@ -16,6 +18,9 @@ from .workflow import Workflow
 __all__ = ["RunReader"]
 
 T = TypeVar("T")
+
+
+_STATUSES: tuple[str, ...] = get_args(RunStatus)
 
 
 class RunReader:
@@ -50,9 +55,21 @@ class RunReader:
         """Runs of the store, newest first.
 
         Args:
+            workflow: Only those of the workflow of that name.
+            status: Only those in that status.
             since: Only runs created then or later.
             before: Go on after this run id.
+
+        Raises:
+            TypeError: A filter is no text.
+            ValueError: There is no such status, nothing has such a name or id, or the limit is below 0.
         """
+        for name, value in (("workflow", workflow), ("status", status), ("tag", tag), ("before", before)):
+            _check_text(name, value)
+        if status is not None and status not in _STATUSES:
+            raise ValueError(f"runs(status={status!r}): there is no such status{did_you_mean(status, _STATUSES)}")
+        if limit < 0:
+            raise ValueError(f"runs(limit={limit}): a number of runs is 0 or more")
         moment = int(since.timestamp() * 1_000_000) if since is not None else None
         return await self._queries.runs(
             {"workflow": workflow, "status": status, "tag": tag, "since": moment, "limit": limit, "before": before}
@@ -104,3 +121,10 @@ class RunReader:
     def attach(self, run_id: str) -> RunHandle[Any]:
         """A handle on a run by id; touches no store until it is used."""
         return RunHandle(run_id, self._queries)
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"runs({name}=...) takes a text, not {value!r}")
+    if value is not None and not value.isprintable() and name != "tag":  # a tag may be any text
+        raise ValueError(f"runs({name}={value!r}): no run has such a text there")

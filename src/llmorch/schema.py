@@ -160,21 +160,23 @@ def validate(tp: Any, data: Any) -> Any:  # Any: a type form; JSON data; a value
     reader = adapter(tp)
     try:
         return reader.validate_python(data, by_alias=True, by_name=True)  # recorded data has names, answers aliases
-    except ValidationError:
+    except ValidationError as error:
+        found = error
+    try:
         return _validate_as_json(reader, data)
+    except ValidationError as error:
+        found = error
+    except (TypeError, RecursionError):  # it is no JSON, so the first look says what is wrong
+        pass
+    details = found.errors(include_url=False, include_context=False, include_input=False)
+    raise ValueError(_faults_text([(detail["loc"], detail["msg"]) for detail in details]))
 
 
 def _validate_as_json(reader: TypeAdapter[Any], data: Any) -> Any:  # Any: as above
     """The slower second look: a strict model takes a date or a tuple from JSON only."""
-    from pydantic import ValidationError
-
     from . import _json
 
-    try:
-        return reader.validate_json(_json.dumps(data), by_alias=True, by_name=True)
-    except ValidationError as error:
-        found = [(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False, include_context=False)]
-    raise ValueError(_faults_text(found))
+    return reader.validate_json(_json.dumps(data), by_alias=True, by_name=True)
 
 
 def _validate_by_schema(schema: Mapping[str, Any], data: Any) -> Any:  # Any: JSON data

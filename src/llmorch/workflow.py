@@ -129,7 +129,7 @@ class Workflow(WorkflowVerbs[T], ControlVerbs, Generic[T]):
             on_error: `fail`, `skip` or `Default(value)`; default the workflow's.
             timeout: Seconds for everything the step does.
             on_unknown: What to do after a crash with what was in flight, of which nobody knows how it ended: `retry`,
-                `fail`, or `ask` a person.
+                `fail`, or `ask` a person; of a workflow, with all inside it.
             bind: Bindings whose names are also options of `add`.
             bindings: Variable, parameter or input of the action -> literal, reference, or list or dict of them.
 

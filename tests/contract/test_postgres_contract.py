@@ -12,7 +12,8 @@ from typing import Any, Literal
 import anyio
 import pytest
 
-from llmorch import ClaimLost, Orchestrator, RunResumed, StepFailed, Workflow, each
+from llmorch import ClaimLost, Orchestrator, RunNotFound, RunResumed, StepFailed, Workflow, each
+from llmorch.ports import InboxItem
 from llmorch.stores.sqlalchemy import SqlAlchemyStore
 from llmorch.testing.store_conformance import check_run_store
 from tests.architecture.tree import ROOT
@@ -98,6 +99,7 @@ CHILD = """
 import sys
 import anyio
 from llmorch import Orchestrator
+from llmorch.ports import InboxItem
 from llmorch.stores.sqlalchemy import SqlAlchemyStore
 from tests.contract.test_postgres_contract import LEASE, hanging
 
@@ -163,3 +165,18 @@ async def test_a_run_whose_process_was_killed_goes_on_when_its_lease_is_over(
         assert (run.status, run.output) == ("succeeded", "first, second")
         log = [event async for event in orchestrator.attach(run_id).events()]
         assert sum(isinstance(event, RunResumed) for event in log) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("run_id", ["", "a\0b", "\ud800", "é", "x" * 5000, 3, b"x", ["x"]])
+async def test_an_id_that_no_run_can_have_is_not_found(server: PostgresServer, schema: str, run_id: Any) -> None:
+    store = SqlAlchemyStore(server.url(), schema=schema)
+    try:
+        for ask in (
+            store.load(run_id), store.events(run_id), store.inbox(run_id), store.delete_run(run_id),
+            store.claim(run_id, "me"), store.post(run_id, InboxItem("cancel")),
+        ):  # fmt: skip
+            with pytest.raises(RunNotFound):
+                await ask
+    finally:
+        await store.aclose()

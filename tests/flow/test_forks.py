@@ -36,6 +36,7 @@ from llmorch import (
     RunStarted,
     StepStarted,
     StepSucceeded,
+    ValueRefused,
     Workflow,
     WorkflowInvalid,
     each,
@@ -557,6 +558,10 @@ async def test_what_cannot_be_forked_is_refused_and_begins_nothing() -> None:
             ({"replace": {"parts": 7}}, InputInvalid, "parts"),
             ({"replace": {"look": "no list"}}, InputInvalid, "look"),
             ({"replace": {"sum": 7}}, InputInvalid, "sum"),
+            ({"replace": {"sum": object()}}, ValueRefused, "replace: 'sum'"),
+            ({"replace": {"parts": [object()]}}, InputInvalid, "parts"),
+            ({"replace": ["sum"]}, TypeError, "replace="),
+            ({"replace": {1: "x"}}, TypeError, "replace="),
             ({"workflow": Workflow.of(Payload("x", "{{ y }}", model="nobody:m"), name="w")}, WorkflowInvalid, "nobody"),
             ({"workflow": Workflow.of(Payload("x", "About {{ other }}."), name="w")}, InputInvalid, "other"),
         ]

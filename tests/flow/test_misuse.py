@@ -343,6 +343,14 @@ def test_an_unknown_policy_is_refused(policy: Any) -> None:
         Workflow("w").add(one, on_error=policy)
 
 
+@pytest.mark.parametrize("policy", ["ignore", "Fail", None, True, 3])
+def test_an_unknown_way_with_lost_calls_is_refused(policy: Any) -> None:
+    with pytest.raises(TypeError, match="'retry' or 'fail'"):
+        Workflow("w").add(one, on_unknown=policy)
+    with pytest.raises(TypeError, match="'retry' or 'fail'"):
+        Workflow("w").map(one, x=each([1]), on_unknown=policy)
+
+
 def test_default_is_no_policy_of_a_workflow() -> None:
     with pytest.raises((TypeError, ValueError), match="Default"):
         Workflow("w", on_error=Default(1))  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from llmorch import (
     Payload,
     ProviderUnavailable,
     Retry,
+    RunNotFinished,
     RunNotFound,
     RunPoisoned,
     RunResumed,
@@ -238,7 +239,10 @@ async def test_recover_by_hand_works_whatever_the_mode() -> None:
 async def test_a_workflow_that_was_run_here_counts_as_known() -> None:
     store, run_id = await interrupted()
     async with process(store, {"ask": "two"}) as s:
-        assert (await s.orch.attach(run_id).result()).status == "interrupted"
+        run = await s.orch.attach(run_id).result()
+        assert run.status == "interrupted"
+        with pytest.raises(RunNotFinished, match="resume it"):
+            run.raise_for_status()
         await s.orch.run(asking())
         await anyio.sleep(6)
         assert (await s.orch.attach(run_id).result()).output == "two"

@@ -1,13 +1,26 @@
-"""Runs that lose their process twice."""
+"""Runs that lose their process twice, or to a process that knows their workflow as it is now."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
-from llmorch import CallStarted, Event, Payload, ToolFinished, ToolStarted, Workflow, tool
-from llmorch.ports import ProviderResponse, ToolCall, Usage
+from llmorch import (
+    CallStarted,
+    Event,
+    Payload,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    ToolFinished,
+    ToolStarted,
+    Workflow,
+    each,
+    tool,
+)
+from llmorch.ports import Claim, ProviderResponse, ToolCall, Usage
 from tests.flow.elsewhere import SharedStore, cut, dying, process
 
 pytestmark = pytest.mark.anyio
@@ -52,3 +65,80 @@ async def test_a_tool_that_was_cut_off_once_is_not_run_a_third_time() -> None:
         assert [message.text for message in request.messages if message.role == "tool"] == ["noted tea as number 1"]
         kept = [event for event in await s.log(run_id) if isinstance(event, ToolFinished)]
     assert (ran, len(kept)) == (["tea"], 1)
+
+
+def shout(ask: str) -> str:
+    return ask.upper()
+
+
+def whisper(ask: str) -> str:
+    return ask.lower()
+
+
+def coded(function: Any) -> Workflow[Any]:
+    """A call and a function."""
+    return Workflow.of(Payload("ask", "Go."), function, name="w")
+
+
+@pytest.mark.parametrize("is_newest_last", [True, False])
+async def test_two_registered_workflows_of_one_name_both_give_their_code(is_newest_last: bool) -> None:
+    before, now = coded(shout), coded(whisper)
+    store, run_id = await dying(before, {"ask": "One"}, when=lambda event: isinstance(event, CallStarted))
+    known = [before, now] if is_newest_last else [now, before]
+    async with process(store, {"ask": "Two"}, workflows=known) as s:
+        assert (await s.orch.attach(run_id).result()).output == "TWO"
+
+
+@pytest.mark.parametrize("kind", ["workflow", "map", "workflow in a workflow"])
+async def test_what_is_inside_a_step_that_is_not_to_be_repeated_is_not_repeated(kind: str) -> None:
+    inner: Workflow[Any] = Workflow.of(Payload("pay", "Pay {{ sum }}."), name="inner")
+    if kind == "workflow in a workflow":
+        outer: Workflow[Any] = Workflow("outer")
+        outer.add(inner)
+        inner = outer
+    wf: Workflow[Any] = Workflow("w")
+    if kind == "map":
+        wf.map(inner, name="all", sum=each([1, 2]), concurrency=1, on_unknown="fail")
+    else:
+        wf.add(inner, name="all", sum=1, on_unknown="fail")
+    store, run_id = await dying(wf, {"*": "paid"}, when=lambda event: isinstance(event, CallStarted))
+    async with process(store, {"*": "again"}, workflows=[wf]) as s:
+        run = await s.orch.attach(run_id).result()
+        assert (run.status, s.asked) == ("failed", [])
+        (path,) = [path for path in run.failures if path.endswith("pay")]
+        assert "on_unknown='fail'" in str(run.failures[path])
+        resumed = await (await s.orch.resume(run_id)).result()
+        assert (resumed.status, s.asked[0]) == ("succeeded", path)
+
+
+@pytest.mark.parametrize("trouble", [StoreFull("full"), StoreBusy("locked"), StoreError("the disk failed")])
+async def test_a_store_that_cannot_be_written_just_now_is_entered_and_recovered_from_later(trouble: StoreError) -> None:
+    wf = Workflow.of(Payload("ask", "Go."), name="w")
+    store, run_id = await dying(wf, {"ask": "one"}, when=lambda event: isinstance(event, CallStarted))
+
+    class Ailing(SharedStore):
+        is_well = False
+
+        async def claim(self, run_id: str, owner: str, *, takeover: bool = False) -> Claim:
+            if not self.is_well:
+                raise trouble
+            return await super().claim(run_id, owner, takeover=takeover)
+
+    ailing = Ailing("c", of=store)
+    async with process(ailing, {"ask": "two"}, workflows=[wf]) as s:
+        assert [found.status for found in await s.orch.runs()] == ["interrupted"], "it can be read"
+        with pytest.raises(type(trouble)):
+            await s.orch.recover()
+        await anyio.sleep(20)
+        assert s.asked == []
+        ailing.is_well = True
+        assert (await s.orch.attach(run_id).result()).output == "two"
+
+
+async def test_a_run_that_was_passed_over_for_want_of_code_goes_on_when_the_code_is_known() -> None:
+    wf = coded(shout)
+    store, run_id = await dying(wf, {"ask": "one"}, when=lambda event: isinstance(event, CallStarted))
+    async with process(store, {"ask": "two"}, recover="all") as s:
+        assert (await s.orch.attach(run_id).result()).status == "interrupted"
+        await s.orch.run(wf)
+        assert (await s.orch.attach(run_id).result()).output == "TWO"

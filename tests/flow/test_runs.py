@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -283,6 +284,28 @@ async def test_runs_are_listed_newest_first_and_filtered() -> None:
         summary = (await s.orch.runs("second"))[0]
         assert (summary.workflow, summary.status, summary.tags) == ("second", "failed", ("x", "y"))
         assert summary.finished_at is not None
+
+
+@pytest.mark.parametrize(
+    ("filters", "error", "told"),
+    [
+        ({"status": "suceeded"}, ValueError, "did you mean 'succeeded'?"),
+        ({"limit": -1}, ValueError, "0 or more"),
+        ({"workflow": named("first", one)}, TypeError, "takes a text"),
+        ({"workflow": "a\0b"}, ValueError, "no run has"),
+        ({"before": "\ud800"}, ValueError, "no run has"),
+        ({"before": 3}, TypeError, "takes a text"),
+        ({"tag": 3}, TypeError, "takes a text"),
+    ],
+)
+async def test_a_filter_that_selects_nothing_is_refused(
+    filters: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    async with stage() as s:
+        await s.orch.run(one)
+        with pytest.raises(error, match=re.escape(told)):
+            await s.orch.runs(**filters)
+        assert await s.orch.runs(limit=0) == []
 
 
 async def test_a_deleted_run_is_gone_and_a_running_one_is_not_deleted() -> None:

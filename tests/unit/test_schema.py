@@ -420,3 +420,11 @@ def test_the_keys_of_a_typed_dict_keep_what_they_must_hold() -> None:
     made = schema.json_schema(Trip)
     assert made["required"] == ["stops"]
     assert made["$defs"]["Place"]["required"] == ["name"]
+
+
+@pytest.mark.parametrize("data", [object(), threading.Lock(), lambda: 1])
+def test_what_is_no_data_at_all_is_told_like_any_value_that_does_not_fit(data: Any) -> None:
+    with pytest.raises(ValueError, match=r"Input should be a valid string"):
+        schema.validate(str, data)
+    with pytest.raises(ValueError, match=r"\[0\]: Input should be a valid integer"):
+        schema.validate(list[int], [data])

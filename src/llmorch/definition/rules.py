@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final, cast
 
 from ..errors import TemplateError
@@ -15,7 +14,7 @@ from .functions import function_action
 from .names import nearest
 from .needs import needs_of, takes_anything
 from .node import Binding, Filled, FirstOf, Node, Ref
-from .workflow import Condition, InputSpec, OnUnknown, StepDef, WorkflowDef, plain_name
+from .workflow import Condition, InputSpec, StepDef, WorkflowDef, plain_name
 
 __all__ = ["RULE_NAMES", "branch_input", "branches_wired", "choice_wired", "dispatch_faults", "loop_faults", "rule_of"]
 
@@ -35,9 +34,8 @@ def rule_of(given: object, what: str) -> Rule:
     if isinstance(given, str):
         return given
     if isinstance(given, Ref) or not callable(given):
-        raise TypeError(
-            f"{what}= takes an expression or a function over {', '.join(RULE_NAMES)}, not {type(cast(object, given)).__name__}"
-        )
+        kind = type(cast(object, given)).__name__
+        raise TypeError(f"{what}= takes an expression or a function over {', '.join(RULE_NAMES)}, not {kind}")
     action = function_action(cast("Callable[..., Any]", given))
     if action.is_async:
         raise TypeError(f"{what}= takes a plain function, which is asked between two iterations; make it a def")
@@ -127,9 +125,7 @@ def branch_input(name: str) -> str:
     return CHOICE + name
 
 
-def branches_wired(
-    name: str, action: DispatchAction, bound: Collection[str], *, on_unknown: OnUnknown = "retry"
-) -> WorkflowDef:
+def branches_wired(name: str, action: DispatchAction, bound: Collection[str]) -> WorkflowDef:
     """The branches as steps of a workflow: each runs when its key was chosen, and the output is that of the one.
 
     Args:
@@ -139,7 +135,7 @@ def branches_wired(
     inputs = {CHOICE: InputSpec(str)} | {
         branch_input(wanted): InputSpec(kinds.get(wanted, Any)) for wanted in bound if wanted != CHOICE
     }
-    steps = tuple(replace(_branch(key, branch, bound), on_unknown=on_unknown) for key, branch in action.all_branches)
+    steps = tuple(_branch(key, branch, bound) for key, branch in action.all_branches)
     output = FirstOf(tuple(Node(step.name) for step in steps)) if steps else None
     return WorkflowDef(name, steps, inputs, output)
 

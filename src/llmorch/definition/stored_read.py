@@ -164,9 +164,8 @@ def _step(
     if action is None:
         return None
     bindings = {key: binding_from(reader, form, f"{at}.bind.{key}") for key, form in bind.items()}
-    on_unknown = on_unknown_from(reader, fields.get("on_unknown"), f"{at}.on_unknown")
     if isinstance(action, DispatchAction):
-        action = replace(action, definition=branches_wired(name, action, bindings, on_unknown=on_unknown))
+        action = replace(action, definition=branches_wired(name, action, bindings))
     return StepDef(
         name,
         action,
@@ -175,7 +174,7 @@ def _step(
         after=tuple(reader.text(item, f"{at}.after") for item in after),
         on_error=policy_from(reader, fields.get("on_error"), f"{at}.on_error"),
         timeout=reader.number(fields.get("timeout"), f"{at}.timeout"),
-        on_unknown=on_unknown,
+        on_unknown=on_unknown_from(reader, fields.get("on_unknown"), f"{at}.on_unknown"),
         map=map_from(reader, fields["map"], f"{at}.map") if "map" in fields else None,
     )
 

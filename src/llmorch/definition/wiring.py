@@ -161,7 +161,7 @@ class _Wiring:
             self.faults += loop_faults(action, f"Step {step.name!r}")
         elif isinstance(action, DispatchAction):
             self.faults += dispatch_faults(action, f"Step {step.name!r}")
-            return replace(action, definition=branches_wired(step.name, action, bindings, on_unknown=step.on_unknown))
+            return replace(action, definition=branches_wired(step.name, action, bindings))
         return action
 
     def _imply(self, name: str, kind: Any, step: DraftStep) -> None:

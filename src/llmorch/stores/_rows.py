@@ -14,10 +14,15 @@ from ..event_lines import from_line, own_fields
 from ..events import Event
 from ..ports import InboxItem, RunRow
 
-__all__ = ["EventColumns", "event_of", "events_of", "item_of", "row_of", "sum_of", "unit_of"]
+__all__ = ["EventColumns", "asked", "event_of", "events_of", "item_of", "row_of", "sum_of", "unit_of"]
 
 EventColumns = tuple[int, str, str, int, int, bytes, bytes]
 """seq, kind, step, call, at, data, sum."""
+
+
+def asked(run_id: object) -> str:
+    """The id to look for: what no database takes, such as a text with a NUL out of a URL, is one that no run has."""
+    return run_id if isinstance(run_id, str) and run_id.isascii() and "\0" not in run_id else ""
 
 
 def unit_of(events: Sequence[Event]) -> list[EventColumns]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...definition.actions import FunctionAction
+from ...definition.actions import FunctionAction, ScriptAction
 from ...definition.node import refs_in
 from ...definition.workflow import StepDef, WorkflowDef
 from ...events import (
@@ -82,14 +82,24 @@ def in_flight_of(state: RunState) -> tuple[str, ...]:
 
 def is_unknown(step: StepState, *, policy: str) -> bool:
     """Whether nobody knows what a step in flight has done, and its `on_unknown` is this policy."""
-    definition = step.step.definition
-    if step.status != "running" or definition.on_unknown != policy:
+    if step.status != "running" or _on_unknown(step) != policy:
         return False
-    if isinstance(definition.action, FunctionAction):
-        return not definition.action.pure
+    action = step.step.definition.action
+    if isinstance(action, FunctionAction):
+        return not action.pure
+    if isinstance(action, ScriptAction):
+        return not action.script.pure
     if any(tool.finished_us is None for tool in step.tools or ()):
         return True
     return bool(step.calls) and step.calls[-1].finished_us is None
+
+
+def _on_unknown(step: StepState) -> str:
+    """What the step says, or the nearest step around it that says more than the default."""
+    around: StepState | None = step
+    while around is not None and around.step.definition.on_unknown == "retry":
+        around = around.frame.parent
+    return "retry" if around is None else around.step.definition.on_unknown
 
 
 def reset_of(state: RunState) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ...errors import ClaimLost, RunNotFound
 from ...ports import Claim
+from .._rows import asked
 from .faults import Locked
 from .leases import Leases
 from .queries import IS_ALIVE, IS_WAITING, not_found
@@ -82,9 +83,9 @@ class Claims:
             Locked: Another writes it just now, and may be the next owner.
             RunNotFound: There is no such run.
         """
-        found = session.row(f"{_STATE} FOR NO KEY UPDATE SKIP LOCKED", {"id": run_id})
+        found = session.row(f"{_STATE} FOR NO KEY UPDATE SKIP LOCKED", {"id": asked(run_id)})
         if found is None:
-            found = session.row(_STATE, {"id": run_id})
+            found = session.row(_STATE, {"id": asked(run_id)})
             if found is None:
                 raise not_found(run_id, self._where)
             if found[4] and not takeover:
@@ -146,7 +147,7 @@ def locked(session: Session, run_id: str) -> _State:
     Raises:
         RunNotFound: There is no such run.
     """
-    found = session.row(f"{_STATE} FOR NO KEY UPDATE", {"id": run_id})
+    found = session.row(f"{_STATE} FOR NO KEY UPDATE", {"id": asked(run_id)})
     if found is None:
         raise not_found(run_id, session.where)
     n, owner, epoch, last_seq, is_alive = found

@@ -9,7 +9,7 @@ from ...errors import RunNotFound, StoreCorrupt
 from ...events import Event
 from ...models.values import Data
 from ...ports import InboxItem, RunRow
-from .._rows import events_of, item_of, row_of
+from .._rows import asked, events_of, item_of, row_of
 from .session import NOW, Session
 
 __all__ = ["FROM_RUNS", "IS_ALIVE", "IS_WAITING", "Queries", "not_found"]
@@ -65,7 +65,7 @@ class Queries:
         """One row; see `RunStore.load`."""
 
         def work(session: Session) -> RunRow:
-            found = session.row(f"{FROM_RUNS} WHERE r.id = %(id)s", {"id": run_id})
+            found = session.row(f"{FROM_RUNS} WHERE r.id = %(id)s", {"id": asked(run_id)})
             if found is None:
                 raise not_found(run_id, self._where)
             return row_of(found)
@@ -76,7 +76,7 @@ class Queries:
         """A page of a log, checked; see `RunStore.events`."""
 
         def work(session: Session) -> list[Event]:
-            found = session.rows(_PAGE, {"id": run_id, "after": after, "limit": limit})
+            found = session.rows(_PAGE, {"id": asked(run_id), "after": after, "limit": limit})
             if not found:
                 raise not_found(run_id, self._where)
             columns = [(*rest,) for _, *rest in found if rest[0] is not None]
@@ -98,7 +98,7 @@ class Queries:
         """What waits for the owner; see `RunStore.inbox`."""
 
         def work(session: Session) -> list[InboxItem]:
-            found = session.rows(_INBOX, {"id": run_id})
+            found = session.rows(_INBOX, {"id": asked(run_id)})
             if not found:
                 raise not_found(run_id, self._where)
             return [item_of(run_id, columns) for columns in found if columns[0] is not None]

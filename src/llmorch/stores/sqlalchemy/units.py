@@ -15,7 +15,7 @@ from ...event_late import late_items
 from ...events import Event, StepFailed, StepSkipped, StepSucceeded
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
-from .._rows import EventColumns, row_of, unit_of
+from .._rows import EventColumns, asked, row_of, unit_of
 from .claims import FINAL, is_waiting, locked
 from .leases import Leases
 from .queries import FROM_RUNS, IS_WAITING, not_found
@@ -258,7 +258,7 @@ class Units:
 
         def work(session: Session) -> None:
             nonlocal was_deleted
-            found = session.row("DELETE FROM runs WHERE id = %(id)s RETURNING definition", {"id": run_id})
+            found = session.row("DELETE FROM runs WHERE id = %(id)s RETURNING definition", {"id": asked(run_id)})
             if found is None and not was_deleted:
                 raise not_found(run_id, self._where)
             was_deleted = True

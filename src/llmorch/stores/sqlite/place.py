@@ -44,6 +44,8 @@ def path_of(url: str) -> Path:
             f"{url!r} names no SQLite file; write 'sqlite:///runs.db' (relative), 'sqlite:////var/lib/runs.db' "
             "(absolute) or 'sqlite:///~/runs.db' (in the home folder)"
         )
+    if rest == ":memory:":
+        raise ValueError(f"{url!r}: a SQLite store is a file; for runs that need not outlive the process say 'memory'")
     if "?" in rest or "#" in rest:
         raise ValueError(f"{url!r}: a SQLite store takes no options in its URL; give them to SqliteStore(...)")
     return Path(rest).expanduser()

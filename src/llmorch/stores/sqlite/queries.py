@@ -12,7 +12,7 @@ from ...errors import RunNotFound, StoreCorrupt
 from ...events import Event
 from ...models.values import Data
 from ...ports import InboxItem, RunRow
-from .._rows import events_of, item_of, row_of
+from .._rows import asked, events_of, item_of, row_of
 from .owners import Owners
 from .rows import RUN_COLUMNS, Work
 
@@ -69,7 +69,7 @@ class Queries:
         return replace(row, owner=None)
 
     def _row(self, connection: sqlite3.Connection, run_id: str) -> RunRow:
-        found = connection.execute(f"{FROM_RUNS} WHERE r.id = ?", (run_id,)).fetchone()
+        found = connection.execute(f"{FROM_RUNS} WHERE r.id = ?", (asked(run_id),)).fetchone()
         if found is None:
             raise not_found(run_id, self._path)
         return row_of(found)

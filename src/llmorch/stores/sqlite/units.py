@@ -14,7 +14,7 @@ from ...event_late import late_items
 from ...events import Event, StepFailed, StepSkipped, StepSucceeded
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
-from .._rows import EventColumns, row_of, unit_of
+from .._rows import EventColumns, asked, row_of, unit_of
 from .owners import Owners
 from .queries import FROM_RUNS, not_found
 from .rows import Work, insert_events
@@ -179,7 +179,8 @@ class Units:
 
     def _state(self, connection: sqlite3.Connection, run_id: str) -> tuple[int, str | None, int, int]:
         """n, owner, epoch and last seq of a run."""
-        found = connection.execute("SELECT n, owner, epoch, last_seq FROM runs WHERE id = ?", (run_id,)).fetchone()
+        query = "SELECT n, owner, epoch, last_seq FROM runs WHERE id = ?"
+        found = connection.execute(query, (asked(run_id),)).fetchone()
         if found is None:
             raise not_found(run_id, self._where)
         n, owner, epoch, last_seq = found
@@ -259,7 +260,8 @@ class Units:
         """Forget a run, its log, its inbox, and its definition if no other run was made of it."""
 
         def work(connection: sqlite3.Connection) -> None:
-            found = connection.execute("DELETE FROM runs WHERE id = ? RETURNING definition", (run_id,)).fetchall()
+            query = "DELETE FROM runs WHERE id = ? RETURNING definition"
+            found = connection.execute(query, (asked(run_id),)).fetchall()
             if not found:
                 raise not_found(run_id, self._where)
             connection.execute(

@@ -8,7 +8,21 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llmorch import Block, Orchestrator, Payload, Price, StepDelta, Usage, Workflow, each, first_n, optional
+from llmorch import (
+    Block,
+    Budget,
+    Limit,
+    Orchestrator,
+    Payload,
+    Price,
+    StepDelta,
+    StepWaiting,
+    Usage,
+    Workflow,
+    each,
+    first_n,
+    optional,
+)
 from llmorch.testing import ScriptedProvider
 
 pytestmark = pytest.mark.anyio
@@ -96,3 +110,37 @@ async def test_a_run_is_watched_live_through_its_handle() -> None:
                     sent += text
         run = await handle.result()
     assert sent == run.output == "one two three"
+
+
+async def test_a_question_is_answered_while_its_run_is_watched() -> None:
+    wf = Workflow("live")
+    facts = wf.add(Payload("facts", "Facts of {{ question }}"))
+    wf.ask("publish", "Publish {{ facts }}?", answer=bool)
+    wf.returns(wf.add(Payload("judge", "Judge {{ facts }}: {{ publish }}"), facts=facts))
+    provider = ScriptedProvider({"facts": "F", "judge": "one two three"}, name="openai")
+    sent, asked = "", list[str]()
+
+    async def ask_a_person(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    async with Orchestrator(
+        providers=[provider],
+        model="openai:m",
+        budget=Budget(usd=5, unpriced="ignore"),
+        workflows=[wf],
+        limits={"openai": Limit(requests_per_minute=500, tokens_per_minute=200_000, concurrency=20)},
+    ) as orch:
+        handle = await orch.start(wf, idempotency_key="request-1", question="tides")
+        async for event in handle.events():
+            match event:
+                case StepDelta(step="judge", text=text):
+                    sent += text
+                case StepWaiting(step=name, question=q):
+                    await handle.answer(name, await ask_a_person(q))
+        run = await handle.result()
+        again = await orch.start(wf, idempotency_key="request-1", question="tides")
+    assert sent == run.output == "one two three"
+    assert asked == ["Publish F?"]
+    assert again.id == run.id
+    assert provider.requests[-1].messages[-1].content == "Judge F: true"

@@ -35,7 +35,7 @@ from .arguments import map_result, opened_inputs
 from .calls import CALL_FOLDS, lose_call, take_up
 from .frame import Frame, Ready
 from .loops import LOOP_FOLDS, end_iteration, loop_result, open_loop
-from .maps import end_item
+from .maps import MAP_FOLDS, end_item
 from .questions import QUESTION_FOLDS, close_question
 from .step import StepState
 from .stop import shut
@@ -48,6 +48,7 @@ _SEGMENT = re.compile(r"([^\[\]@]+)(?:\[(\d+)\]|@(\d+))?")
 FOLDS: dict[type[Event], Callable[[Any, Any], None]] = {
     **CALL_FOLDS,
     **LOOP_FOLDS,
+    **MAP_FOLDS,
     **QUESTION_FOLDS,
 }  # Any: the state, and an event of the key's class
 F = TypeVar("F", bound=Callable[..., None])

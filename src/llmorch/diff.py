@@ -165,7 +165,7 @@ def _price(made: Adoption, planned: Iterable[PlannedStep] | None) -> tuple[Range
     done = Counter(_row_of(path) for path, step in made.state.steps.items() if step.finished_us is not None)
     calls, cost = NOTHING, None if planned is None else NO_COST
     for row in planned or ():
-        if row.kind != "payload":
+        if row.kind not in ("payload", "judged"):
             continue
         share = Fraction(due[row.path], done[row.path] + due[row.path]) if done[row.path] else Fraction(1)
         calls += Range(

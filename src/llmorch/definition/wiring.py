@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TemplateError
 from ..models.policy import Default
@@ -18,6 +18,9 @@ from .actions import ActionDef, FunctionAction, PayloadAction, WorkflowAction
 from .names import fault_of_name, nearest
 from .node import Binding, Each, FirstN, Node, Ref, leaves, refs_in
 from .workflow import Condition, InputSpec, MapRule, StepDef, WorkflowDef, plain_name
+
+if TYPE_CHECKING:
+    from ..models.check import AnyCheck
 
 __all__ = ["Draft", "DraftStep", "wire"]
 
@@ -48,6 +51,7 @@ class Draft:
     inputs: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
     steps: list[DraftStep] = field(default_factory=list[DraftStep])
     output: Binding | None = None
+    checks: tuple[AnyCheck, ...] = ()
 
 
 def wire(draft: Draft) -> tuple[WorkflowDef, list[str]]:
@@ -65,7 +69,12 @@ def wire(draft: Draft) -> tuple[WorkflowDef, list[str]]:
         description=draft.description,
         on_error=draft.on_error,
         warnings=tuple(warnings),
+        checks=draft.checks,
     )
+    if draft.checks:
+        from .checks import faults_of_checks  # most workflows have none, and none of its cost
+
+        wiring.faults += faults_of_checks(definition)
     return definition, wiring.faults
 
 

@@ -199,10 +199,10 @@ class Stepper:
                 self.fail(state, _too_long(state))
 
     def fail(self, state: StepState, error: Exception) -> None:
-        """Record a failure; a budget that ran out ends the whole run."""
+        """Record a failure; a budget that ran out ends the whole run, unless it was only being judged."""
         failure = failure_of(error, step=state.path)
         self.journal.append(StepFailed(state.path, failure))
-        if isinstance(error, BudgetExceeded):
+        if isinstance(error, BudgetExceeded) and state.frame is not self.state.judges:
             self.conductor.abort(failure)
 
     def _open_map(self, state: StepState, args: dict[str, Data]) -> None:
@@ -225,10 +225,10 @@ class Stepper:
         """A workflow has ended: the run itself, or a step of the workflow around it."""
         parent = frame.parent
         if parent is None:
-            _, failure = _outcome(frame, self.state)
+            _, failure = _outcome(self.state.frame, self.state)
             if failure is not None:
                 self.conductor.finish("failed", failure)
-            else:
+            elif not (self.state.definition.checks and _judged(self.state)):
                 self.conductor.finish("partial" if self.state.failed else "succeeded", None)
         elif parent.finished_us is None:
             self._close_container(parent, *_outcome(frame, self.state))
@@ -282,6 +282,13 @@ class Stepper:
         if state.finished_us is None:
             state.overdue = True
             self._stop(state, "its container took too long")
+
+
+def _judged(run: RunState) -> bool:
+    """Have models asked about the run, where its checks want that; False when that is done."""
+    from .state.judging import asks_models  # most workflows have no checks, and none of their cost
+
+    return asks_models(run)
 
 
 def _too_long(state: StepState) -> TimedOut:

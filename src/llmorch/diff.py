@@ -184,7 +184,7 @@ def _price(made: Adoption, planned: Iterable[PlannedStep] | None) -> tuple[Range
     done = Counter(_row_of(path) for path, step in made.state.steps.items() if step.finished_us is not None)
     calls, cost = NOTHING, None if planned is None else NO_COST
     for row in planned or ():
-        if row.kind != "payload" and not (row.kind == "loop" and row.model is not None):
+        if row.kind not in ("payload", "judged") and not (row.kind == "loop" and row.model is not None):
             continue
         share = Fraction(due[row.path], done[row.path] + due[row.path]) if done[row.path] else Fraction(1)
         calls += Range(

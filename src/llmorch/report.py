@@ -14,6 +14,7 @@ from .report_html import html
 from .report_view import (
     StepView,
     chain,
+    check_views,
     clock_time,
     content_of,
     diagram,
@@ -55,6 +56,7 @@ def markdown(run: Run[Any], *, max_characters: int | None = 4000) -> str:
         "",
         *_figures(run),
         *_output(run, max_characters),
+        *_checks(run),
         *_inputs(run, max_characters),
         "## Diagram",
         "",
@@ -65,6 +67,7 @@ def markdown(run: Run[Any], *, max_characters: int | None = 4000) -> str:
         *more,
         *(line for view in shown for line in _step(view, max_characters)),
         *more,
+        *(line for view in check_views(run) for line in _step(view, max_characters)),
         *_failures(run),
         *_warnings(run),
     ]
@@ -103,6 +106,17 @@ def _output(run: Run[Any], most: int | None) -> Iterator[str]:
         value = output_data(run)
         nothing = "There is none: the step that gives it was skipped."
         yield from ("## Output", "", *([nothing, ""] if value is None else _fenced(_shown(value), most)))
+
+
+def _checks(run: Run[Any]) -> Iterator[str]:
+    if run.checks:
+        yield from ("## Checks", "", "| check | | detail | calls | cost |", "|---|---|---|---:|---:|")
+        for found in run.checks.values():
+            asked = found.asked
+            paid = (str(asked.usage.requests), spent(asked.cost)) if asked is not None else ("", "")
+            words = "passed" if found.passed else "**failed**"
+            yield f"| {_cell(found.name)} | {words} | {_cell(found.detail)} | {paid[0]} | {paid[1]} |"
+        yield ""
 
 
 def _inputs(run: Run[Any], most: int | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .models.message import Message
 from .models.usage import Usage
 from .models.values import Data
-from .report_view import StepView, output_data, step_views
+from .report_view import StepView, check_views, output_data, step_views
 from .step_result import CallSummary
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def as_dict(run: Run[Any]) -> dict[str, Data]:
         "tags": list(run.tags),
         "metadata": run.metadata,
         "steps": {view.result.path: _step(view) for view in step_views(run)},
+        "checks": {found.name: {"passed": found.passed, "detail": found.detail} for found in run.checks.values()},
+        "asked": {view.result.path: _step(view) for view in check_views(run)},
         "failures": {path: _error(error) for path, error in run.failures.items()},
         "warnings": [{"step": found.step, "code": found.code, "text": found.text} for found in run.warnings],
     }

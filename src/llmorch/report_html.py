@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._json import dumps
 from .models.values import Data
-from .report_view import StepView, chain, content_of, output_data, shortened, span, spent, step_views
+from .report_view import StepView, chain, check_views, content_of, output_data, shortened, span, spent, step_views
 
 if TYPE_CHECKING:
     from .run import Run
@@ -41,6 +41,7 @@ def html(run: Run[Any]) -> str:
         *_result(run),
         *(_step(view) for view in views[:_MOST_STEPS]),
         f"<p>{left_out:,} more steps are not shown.</p>" if left_out > 0 else "",
+        *_checks(run),
         *(f"<p>Warning: {escape(found.text)}</p>" for found in run.warnings),
         "</div>",
     ]
@@ -57,6 +58,15 @@ def _result(run: Run[Any]) -> Iterator[str]:
             f"<p><code>{escape(name)}</code></p>{_pre(_shown(value))}" for name, value in run.inputs.items()
         )
         yield f"<details><summary>inputs</summary>{inside}</details>"
+
+
+def _checks(run: Run[Any]) -> Iterator[str]:
+    if run.checks:
+        yield "<p>Checks:</p>"
+    for found in run.checks.values():
+        words = f"{'passed' if found.passed else 'failed'}: {found.name}"
+        yield f"<p>{escape(words)}{escape(f' ({found.detail})') if found.detail else ''}</p>"
+    yield from (_step(view) for view in check_views(run))
 
 
 def _step(view: StepView) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "StepView",
     "chain",
+    "check_views",
     "clock_time",
     "content_of",
     "diagram",
@@ -73,6 +74,11 @@ class StepView:
 def step_views(run: Run[Any]) -> Iterator[StepView]:
     """Every step of a run in plan order, nested steps and map items after the step that holds them."""
     return (_view(result) for result in run.steps.values())
+
+
+def check_views(run: Run[Any]) -> Iterator[StepView]:
+    """The calls that judged checks made, in the order of the checks."""
+    return (_view(found.asked) for found in run.checks.values() if found.asked is not None)
 
 
 def _view(result: StepResult) -> StepView:

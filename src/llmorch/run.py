@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from ._clock import from_us, now_us
 from .definition.names import did_you_mean
@@ -17,7 +17,7 @@ from .engine.state.frame import Frame
 from .engine.state.run import RunState
 from .engine.state.step import StepState
 from .errors import LLMOrchError, RunFailed, RunNotFinished, StepNotRun
-from .events import CheckFinished, RunStatus, StepWaiting, Warned
+from .events import RunStatus, StepWaiting, Warned
 from .models.usage import Usage
 from .models.values import Data, copy_data
 from .planner.compile import Compiled
@@ -25,6 +25,9 @@ from .planner.graph import levels
 from .planner.resolve import Mark, follow
 from .schema import validate
 from .step_result import CallSummary, StepResult, step_result
+
+if TYPE_CHECKING:
+    from .run_checks import CheckResults
 
 __all__ = ["CallSummary", "Run", "StepResult", "state_of"]
 
@@ -103,7 +106,10 @@ class Run(Generic[T]):
     @property
     def failures(self) -> dict[str, LLMOrchError]:
         """Path -> error for every failed step at any depth, absorbed or not."""
-        failed = (state for state in self._state.steps.values() if state.status == "failed" and state.error is not None)
+        judges = self._state.judges
+        failed = (
+            state for state in self._state.steps.values() if state.status == "failed" and state.frame is not judges
+        )
         return {state.path: state.error.rebuild() for state in failed if state.error is not None}
 
     @overload
@@ -190,9 +196,11 @@ class Run(Generic[T]):
         return tuple(self._state.warnings or ())
 
     @property
-    def checks(self) -> tuple[CheckFinished, ...]:
-        """Assertions over the run."""
-        return ()
+    def checks(self) -> CheckResults:
+        """What the workflow's checks found, by their names; they change neither its status nor its output."""
+        from .run_checks import CheckResults  # most workflows have none, and none of its cost
+
+        return CheckResults(self._state)
 
     @property
     def questions(self) -> tuple[StepWaiting, ...]:

@@ -188,7 +188,7 @@ class RunKeeper(RunReader):
         definition = former.definition if workflow is None else workflow.freeze()
         made = adoption_of(definition, former, replace=replace or {}, scripts=self._launcher.scripts)
         plan = make_plan(definition, self._launcher.catalog, made.state.inputs)
-        return diff_of(made, former, planned=plan.steps)
+        return diff_of(made, former, planned=(*plan.steps, *plan.checks))
 
     async def takeover(self, run_id: str) -> RunHandle[Any]:
         """Go on with a run although its owner seems to live, such as a process that was stopped or hangs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
 from typing_extensions import TypeVar
 
@@ -22,6 +22,9 @@ from .workflow_control import ControlVerbs, placed
 from .workflow_files import MAX_BYTES, MAX_STEPS, AnyPath, Code
 from .workflow_verbs import WorkflowVerbs
 
+if TYPE_CHECKING:
+    from .models.check import AnyCheck
+
 __all__ = ["Workflow"]
 
 T = TypeVar("T", covariant=True, default=Any)
@@ -34,6 +37,7 @@ class Workflow(WorkflowVerbs[T], ControlVerbs, Generic[T]):
     Args:
         name: What the run is listed as.
         on_error: What a failed step means unless it says otherwise: `fail` the workflow or `skip` its dependents.
+        checks: What is asked about a run when its steps have ended; see `llmorch.checks`.
 
     Example:
         >>> wf = Workflow("talk")
@@ -43,12 +47,23 @@ class Workflow(WorkflowVerbs[T], ControlVerbs, Generic[T]):
         ['topic']
     """
 
-    def __init__(self, name: str, *, description: str = "", on_error: Literal["fail", "skip"] = "fail") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        on_error: Literal["fail", "skip"] = "fail",
+        checks: Iterable[AnyCheck] = (),
+    ) -> None:
         if on_error not in ("fail", "skip"):
             raise ValueError(
                 f"Workflow {name!r}: on_error is 'fail' or 'skip', not {on_error!r}; Default() is for steps"
             )
         self._draft = Draft(name=name, owner=object(), description=description, on_error=on_error)
+        if checks != ():
+            from .models.check import as_checks  # most workflows have none, and none of its cost
+
+            self._draft.checks = as_checks(checks)
         self._frozen: tuple[WorkflowDef, tuple[str, ...]] | None = None
 
     @classmethod

@@ -288,6 +288,7 @@ def draft_of(definition: WorkflowDef) -> Draft:
         inputs={name: spec for name, spec in definition.inputs.items() if not spec.implied},
         steps=[_draft_step(step) for step in definition.steps],
         output=definition.output,
+        checks=definition.checks,
     )
 
 

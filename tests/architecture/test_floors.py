@@ -20,6 +20,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     6: ("providers", "stores", "hooks", "tools", "scripts", "policies", "credentials"),
     7: ("engine",),
     8: (
+        "checks", "run_checks",
         "workflow", "workflow_files", "workflow_verbs", "edits", "launch", "one_step", "orchestrator", "handle",
         "run", "queries", "batch", "recover", "sync", "config", "report", "report_*", "catalog", "defaults", "stream",
         "inputs", "run_options", "run_reader", "step_result", "live", "observers", "runid", "fork", "diff", "lookout",

@@ -54,6 +54,14 @@ def test_the_article_becomes_a_post_with_facts_bound_into_the_second_prompt(tmp_
     assert "\nBees dance. The angle says where, the length says how far.\nBees dance 0.000" in printed
 
 
+def test_the_checks_tell_what_is_wrong_with_a_reply_that_a_judge_likes(tmp_path: Path) -> None:
+    printed = output_of("checked.py", tmp_path)
+    assert re.search(r"^  kind +judged +scripted:m +1-", printed, re.MULTILINE)
+    assert "\nFAILED refund: it is false: inputs.paid is 40, output.refund is 40\n" in printed
+    assert "\npassed kind: It apologizes and names the refund.\n" in printed
+    assert printed.endswith("succeeded: 2 calls, checks failed\n")
+
+
 def test_the_panel_decides_although_one_member_is_absent(tmp_path: Path) -> None:
     printed = output_of("panel.py", tmp_path)
     assert re.findall(r"^(\w+) +vote-\d$", printed, re.MULTILINE) == ["succeeded"] * 3 + ["failed"]

@@ -122,7 +122,8 @@ async def test_a_run_tells_what_it_was() -> None:
         assert run.failures == {}
         assert run.warnings == ()
         assert run.questions == ()
-        assert run.checks == ()
+        assert dict(run.checks) == {}
+        assert run.checks.passed
         assert run.finished_at is not None
         assert before < run.started_at <= run.finished_at
         assert run.duration == run.finished_at - run.started_at

@@ -29,7 +29,7 @@ document too, so `bind` may leave out what has the name of a step or input; but 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .._json import sha256
 from ..errors import ValueRefused, WorkflowInvalid
@@ -57,6 +57,9 @@ from .node import Binding, Ref
 from .wiring import Draft, DraftStep, wire
 from .workflow import Condition, InputSpec, MapRule, OnError, OnUnknown, StepDef, WorkflowDef, plain_name
 
+if TYPE_CHECKING:
+    from ..models.check import AnyCheck
+
 __all__ = [
     "FORMAT",
     "MOST_DEEP",
@@ -81,7 +84,7 @@ __all__ = [
 FORMAT = 1
 _MOST_STEPS = 2_000
 MOST_DEEP = 16
-_TOP = ("llmorch", "name", "description", "on_error", "inputs", "steps", "output")
+_TOP = ("llmorch", "name", "description", "on_error", "inputs", "steps", "output", "checks")
 _INPUT = ("type", "default", "description", "untrusted")
 _STEP = ("name", *ACTIONS, "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
 
@@ -102,6 +105,10 @@ def _workflow_to(definition: WorkflowDef) -> dict[str, Data]:
     written["steps"] = [_step_to(step) for step in definition.steps]
     if definition.output is not None:
         written["output"] = binding_to(definition.output)
+    if definition.checks:
+        from .document_checks import checks_to  # most workflows have none, and none of its cost
+
+        written["checks"] = checks_to(definition.checks)
     return written
 
 
@@ -272,6 +279,7 @@ def _workflow_from(reader: Reader, given: Data, at: str, depth: int) -> Workflow
             draft.steps.append(step)
     if "output" in fields:
         draft.output = binding_from(reader, fields["output"], f"{at}output")
+    draft.checks = _checks_from(reader, fields, f"{at}checks")
     reader.names = outer
     if reader.faults:
         return None
@@ -282,6 +290,14 @@ def _workflow_from(reader: Reader, given: Data, at: str, depth: int) -> Workflow
         if spec.implied:
             reader.fault(at.rstrip("."), f"{name!r} is read, but is no step or input; declare it under inputs")
     return definition
+
+
+def _checks_from(reader: Reader, fields: Mapping[str, Data], at: str) -> tuple[AnyCheck, ...]:
+    if "checks" not in fields:
+        return ()
+    from .document_checks import checks_from  # most workflows have none, and none of its cost
+
+    return checks_from(reader, fields["checks"], at)
 
 
 def names_in(inputs: Iterable[str], steps: Data) -> dict[str, str]:

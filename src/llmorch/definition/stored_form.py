@@ -124,6 +124,10 @@ class _Writer:
             written["output"] = binding_to(definition.output)
         if definition.warnings:
             written["warnings"] = list(definition.warnings)
+        if definition.checks:
+            from .document_checks import checks_to  # most workflows have none, and none of its cost
+
+            written["checks"] = checks_to(definition.checks)
         return written
 
     def _step(self, step: StepDef) -> dict[str, Data]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .._json import dumps
 from ..errors import TemplateError
@@ -25,9 +25,12 @@ from .stored_code import Code, Twin, TwinStep, inside, stand_in, twin_steps, wit
 from .stored_form import type_form
 from .workflow import Condition, InputSpec, StepDef, WorkflowDef
 
+if TYPE_CHECKING:
+    from ..models.check import AnyCheck
+
 __all__ = ["StoredReader", "workflow_from"]
 
-_WORKFLOW: Final = ("name", "description", "on_error", "inputs", "steps", "output", "warnings")
+_WORKFLOW: Final = ("name", "description", "on_error", "inputs", "steps", "output", "warnings", "checks")
 _RULES: Final = ("name", "bind", "when", "after", "on_error", "timeout", "on_unknown", "map")
 _CODE: Final = ("python", "name", "code", "retry")
 
@@ -132,12 +135,19 @@ def workflow_from(
         warnings=tuple(
             reader.text(text, f"{at}warnings") for text in reader.sequence(fields.get("warnings", []), f"{at}warnings")
         ),
+        checks=_checks(reader, fields["checks"], f"{at}checks") if "checks" in fields else (),
     )
     if len(reader.faults) > before:
         return None
     for fault in _faults(definition):
         reader.fault(at.rstrip("."), fault)
     return definition
+
+
+def _checks(reader: StoredReader, given: Data, at: str) -> tuple[AnyCheck, ...]:
+    from .document_checks import checks_from  # most workflows have none, and none of its cost
+
+    return checks_from(reader, given, at)
 
 
 def _input(reader: StoredReader, given: Data, at: str, *, name: str, twins: Sequence[Twin]) -> InputSpec:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TemplateError
 from ..models.policy import Default
@@ -20,6 +20,9 @@ from .needs import Need, needs_of, takes_anything
 from .node import Binding, Each, FirstN, Node, Ref, leaves, refs_in
 from .rules import branches_wired, choice_wired, dispatch_faults, loop_faults
 from .workflow import Condition, InputSpec, MapRule, OnUnknown, StepDef, WorkflowDef, plain_name
+
+if TYPE_CHECKING:
+    from ..models.check import AnyCheck
 
 __all__ = ["Draft", "DraftStep", "wire"]
 
@@ -52,6 +55,7 @@ class Draft:
     inputs: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
     steps: list[DraftStep] = field(default_factory=list[DraftStep])
     output: Binding | None = None
+    checks: tuple[AnyCheck, ...] = ()
 
 
 def wire(draft: Draft) -> tuple[WorkflowDef, list[str]]:
@@ -69,7 +73,12 @@ def wire(draft: Draft) -> tuple[WorkflowDef, list[str]]:
         description=draft.description,
         on_error=draft.on_error,
         warnings=tuple(warnings),
+        checks=draft.checks,
     )
+    if draft.checks:
+        from .checks import faults_of_checks  # most workflows have none, and none of its cost
+
+        wiring.faults += faults_of_checks(definition)
     return definition, wiring.faults
 
 

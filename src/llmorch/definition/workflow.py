@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import Literal as OneOf
 
 from ..models.policy import Default
 from ..models.values import Data
 from .actions import ActionDef
 from .node import Binding
+
+if TYPE_CHECKING:
+    from ..models.check import AnyCheck
 
 __all__ = ["Condition", "InputSpec", "MapRule", "OnError", "OnUnknown", "StepDef", "WorkflowDef", "plain_name"]
 
@@ -98,6 +101,7 @@ class WorkflowDef:
         steps: In the order they were added.
         output: What the run gives; None only when there are no steps.
         warnings: What the reader should know though nothing is wrong.
+        checks: What is asked about a run of it when its steps have ended.
         memo: What floors above have worked out of this definition, by their own key.
     """
 
@@ -108,6 +112,7 @@ class WorkflowDef:
     description: str = ""
     on_error: OneOf["fail", "skip"] = "fail"
     warnings: tuple[str, ...] = ()
+    checks: tuple[AnyCheck, ...] = ()
     memo: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)  # Any: each floor's own type
 
     def step(self, name: str) -> StepDef:

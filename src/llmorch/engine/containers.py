@@ -48,10 +48,10 @@ class Containers:
         return self._asking
 
     def fail(self, state: StepState, error: Exception) -> None:
-        """Record a failure; a budget that ran out ends the whole run."""
+        """Record a failure; a budget that ran out ends the whole run, unless it was only being judged."""
         failure = failure_of(error, step=state.path)
         self.journal.append(StepFailed(state.path, failure))
-        if isinstance(error, BudgetExceeded):
+        if isinstance(error, BudgetExceeded) and state.frame is not self.state.judges:
             self.conductor.abort(failure)
 
     def _skip(self, state: StepState, reason: str) -> None:
@@ -105,10 +105,10 @@ class Containers:
         """A workflow has ended: the run itself, or a step of the workflow around it."""
         parent = frame.parent
         if parent is None:
-            _, failure = _outcome(frame, self.state)
+            _, failure = _outcome(self.state.frame, self.state)
             if failure is not None:
                 self.conductor.finish("failed", failure)
-            else:
+            elif not (self.state.definition.checks and _judged(self.state)):
                 self.conductor.finish("partial" if self.state.failed else "succeeded", None)
         elif parent.finished_us is None:
             self._close_container(parent, *_outcome(frame, self.state))
@@ -184,6 +184,13 @@ class Containers:
                 self._stop(state, "its container took too long")
 
         self._own_timers.start(state.path, left_s, fire)
+
+
+def _judged(run: RunState) -> bool:
+    """Have models asked about the run, where its checks want that; False when that is done."""
+    from .state.judging import asks_models  # most workflows have no checks, and none of their cost
+
+    return asks_models(run)
 
 
 def too_long(state: StepState) -> TimedOut:

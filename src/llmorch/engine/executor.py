@@ -157,6 +157,7 @@ class Executor(Runners):
         if self._done:
             return
         self._done = self._halted = True
+        _tell_checks(self.state, self.journal, ending)
         self.journal.append(RunFinished(ending, failure, self.state.usage, self.state.cost), status=ending)
         if self._idle is not None:
             self._idle.set()
@@ -186,7 +187,21 @@ class Executor(Runners):
         elif self._fatal is not None:
             self.finish("failed", self._fatal)
         else:
-            text = (
-                f"The run took longer than its timeout of {self.state.timeout or 0:g} s; raise it or split the workflow"
-            )
-            self.finish("failed", failure_of(TimedOut(text, run_id=self.state.run_id)))
+            self.finish(*_out_of_time(self.state))
+
+
+def _tell_checks(state: RunState, journal: Journal, ending: Ending) -> None:
+    """Record what the checks of the workflow find, before its run ends."""
+    if state.definition.checks:
+        from .checks import findings  # most workflows have none, and none of its cost
+
+        for event in findings(state, ending):
+            journal.append(event)
+
+
+def _out_of_time(state: RunState) -> tuple[Ending, Failure | None]:
+    """How a run ends whose time is up: failed, unless models were only being asked what they think of it."""
+    if state.judges is not None and state.judges.ready is state.ready:
+        return ("partial" if state.failed else "succeeded"), None
+    text = f"The run took longer than its timeout of {state.timeout or 0:g} s; raise it or split the workflow"
+    return "failed", failure_of(TimedOut(text, run_id=state.run_id))

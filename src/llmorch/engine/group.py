@@ -7,7 +7,7 @@ from typing import cast
 
 import anyio
 
-from ..definition.actions import FunctionAction, PayloadAction, ScriptAction
+from ..definition.actions import FunctionAction, PayloadAction, ScriptAction, is_leaf
 from .state.run import RunState
 
 __all__ = ["Alone", "bare", "is_lone"]
@@ -34,7 +34,9 @@ class Alone:
 def is_lone(state: RunState) -> bool:
     """Whether the run is one step that is no container: nothing is ever done beside it."""
     steps = state.frame.compiled.steps
-    if len(steps) != 1 or steps[0].child is not None or steps[0].definition.map is not None:
+    if len(steps) != 1 or state.definition.checks or not is_leaf(steps[0].definition.action):
+        return False
+    if steps[0].definition.map is not None:
         return False
     action = steps[0].definition.action
     if isinstance(action, PayloadAction):

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from ..events import (
     CallFinished,
+    CheckFinished,
     Event,
     MapExpanded,
     RunFinished,
@@ -95,6 +96,8 @@ def _rare(event: Event) -> str | None:
             return f"stopped  {step}"
         case Warned(step=step, text=text):
             return f"warning  {step + ': ' if step else ''}{text}"
+        case CheckFinished(check=check, passed=passed, detail=detail):
+            return f"check    {check}: {'passed' if passed else 'FAILED'}{f' ({detail})' if detail else ''}"
         case RunFinished(status=status, usage=usage, cost=cost):
             money = "cost unknown" if cost is None else f"${cost:.4f}"
             return f"{status}  {usage.requests} calls, {usage.input_tokens} + {usage.output_tokens} tokens, {money}"

@@ -52,6 +52,8 @@ def check(definition: WorkflowDef, catalog: Catalog | None) -> Checked:
     """
     checking = _Checking(catalog)
     checking.workflow(definition, "", 1)
+    if definition.checks:
+        checking.of_runs(definition)
     return Checked(tuple(dict.fromkeys(checking.faults)), (*nested_warnings(definition), *checking.warnings))
 
 
@@ -62,6 +64,8 @@ def nested_warnings(definition: WorkflowDef) -> tuple[str, ...]:
 
 def _warnings(definition: WorkflowDef, depth: int = 1) -> Iterator[str]:
     yield from definition.warnings
+    if definition.checks and depth > 1:
+        yield f"the checks of {definition.name!r} are not asked where it is a step; give them to the outer workflow"
     if depth <= MAX_DEPTH:
         for step in definition.steps:
             for action in (step.action, *parts_of(step.action)):
@@ -71,7 +75,13 @@ def _warnings(definition: WorkflowDef, depth: int = 1) -> Iterator[str]:
 
 def unpriced(definition: WorkflowDef, catalog: Catalog) -> tuple[str, ...]:
     """A sentence for each model, at any depth, whose price is unknown: no budget in US dollars can be kept with it."""
-    return tuple(dict.fromkeys(_unpriced(definition, catalog, "", 1)))
+    faults = dict.fromkeys(_unpriced(definition, catalog, "", 1))
+    if definition.checks:
+        from ..definition.checks import CHECKS, judging  # most workflows have none, and none of its cost
+
+        hidden = judging(definition)
+        faults.update(dict.fromkeys(_unpriced(hidden, catalog, CHECKS, 1) if hidden is not None else ()))
+    return tuple(faults)
 
 
 def _unpriced(definition: WorkflowDef, catalog: Catalog, prefix: str, depth: int) -> Iterator[str]:
@@ -115,6 +125,17 @@ class _Checking:
         if definition.output is not None:
             what = f"The output of {prefix + definition.name!r}"
             self._paths(definition.output, what, known)
+
+    def of_runs(self, definition: WorkflowDef) -> None:
+        """The checks that are asked about a run of the workflow."""
+        from ..definition.checks import judging  # most workflows have none, and none of its cost
+        from .assertions import faults_of_types, roots
+
+        self.faults += faults_of_types(definition)
+        hidden, known = judging(definition), roots(definition)
+        for step in hidden.steps if hidden is not None else ():
+            if isinstance(step.action, PayloadAction):
+                self._payload(step, step.action.payload, f"Check {step.name!r}", known)
 
     def _cycles(self, definition: WorkflowDef, prefix: str) -> None:
         for cycle in cycles(definition):

@@ -102,15 +102,22 @@ class Forecast:
 FREE: Final = StepForecast()
 
 
-def forecast(definition: WorkflowDef, catalog: Catalog | None, known: Mapping[str, Data]) -> Forecast:
+def forecast(
+    definition: WorkflowDef,
+    catalog: Catalog | None,
+    known: Mapping[str, Data],
+    *,
+    sizes: Mapping[str, Size] | None = None,
+) -> Forecast:
     """What the workflow takes.
 
     Args:
         catalog: Knows models and prices; without it costs are unknown.
         known: Input name -> value, for inputs that are known.
+        sizes: Input name -> size, for inputs of which only that is known.
     """
-    sizes = {name: of_value(value) for name, value in known.items()}
-    return _Forecaster(definition, _Models(catalog), Values(known, sizes, {})).result()
+    of_inputs = {**{name: of_value(value) for name, value in known.items()}, **(sizes or {})}
+    return _Forecaster(definition, _Models(catalog), Values(known, of_inputs, {})).result()
 
 
 class _Models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from ..definition.actions import (
@@ -53,7 +54,7 @@ def make_plan(definition: WorkflowDef, catalog: Catalog | None, values: Mapping[
     for index in made.order:
         generations[found[index]].append(definition.steps[index].name)
     path, _ = critical_path(made, _durations(made, estimate))
-    return Plan(
+    plan = Plan(
         steps=tuple(_rows(made, estimate, found, "", Range(1, 1, 1))),
         generations=tuple(tuple(names) for names in generations),
         critical_path=tuple(definition.steps[index].name for index in path),
@@ -65,6 +66,18 @@ def make_plan(definition: WorkflowDef, catalog: Catalog | None, values: Mapping[
         portable=is_portable(definition),
         name=definition.name,
         given=given,
+    )
+    if not definition.checks:
+        return plan
+    from .assertions import planned_checks  # most workflows have none, and none of its cost
+
+    rows, taken = planned_checks(definition, catalog, estimate, known=known)
+    return replace(
+        plan,
+        checks=rows,
+        calls=plan.calls + taken.calls,
+        tokens=plan.tokens + taken.tokens,
+        cost=None if plan.cost is None or taken.cost is None else plan.cost + taken.cost,
     )
 
 

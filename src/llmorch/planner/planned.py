@@ -19,6 +19,7 @@ _MOST_ROWS: Final = 60
 _TAIL: Final = 5  # rows shown after the gap of a long plan
 _WIDEST: Final = 40  # characters of a cell
 _PAGE: Final = 110
+_CHECK_HEAD = ("check", "kind", "model", "calls", "tokens", "USD")
 _HEAD = ("#", "step", "kind", "model", "reads", "calls", "tokens", "USD")
 
 
@@ -28,7 +29,8 @@ class PlannedStep(NamedTuple):
     Attributes:
         path: Its name; inside a nested workflow `outer/inner`, inside a map of one `outer[*]/inner`, inside a
             loop of one `outer@*/inner`.
-        kind: `payload`, `function`, `workflow`, `script`, `question`, `loop` or `dispatch`.
+        kind: `payload`, `function`, `workflow`, `script`, `question`, `loop` or `dispatch`;
+            of a check `judged`, `assertion`, `time bound` and so on.
         model: Id of the model it asks first; None where it asks none or none is known.
         reads: Steps and inputs it waits for.
         generation: From 1: one more than the latest of those it waits for, inside its own workflow.
@@ -67,6 +69,7 @@ class Plan:
         portable: Whether another process can run it from its document: no lambdas, closures or local types.
         name: The workflow's.
         given: Names of the inputs this plan was made with.
+        checks: What is asked about a run; those that ask a model take a call. Their paths are not those of steps.
 
     Example:
         >>> plan = Workflow.of(Payload("hello", "Say hello to {{ who }}.", model="offline:echo"), name="w").plan()
@@ -85,6 +88,7 @@ class Plan:
     portable: bool = True
     name: str = ""
     given: frozenset[str] = frozenset()
+    checks: tuple[PlannedStep, ...] = ()
 
     def __str__(self) -> str:
         return _text(self)
@@ -102,6 +106,8 @@ def _text(plan: Plan) -> str:
     if plan.steps:
         lines += ["", "Steps", *_table([_HEAD, *map(_row, plan.steps)], right=(0,))]
         lines += _wrapped("Critical path: ", " -> ".join(_middle_out(plan.critical_path)))
+    if plan.checks:
+        lines += ["", "Checks", *_table([_CHECK_HEAD, *map(_check_row, plan.checks)])]
     lines += ["", f"Total: {plan.calls} calls, {plan.tokens} tokens, {_total_cost(plan.cost)}"]
     if not plan.portable:
         lines.append(
@@ -131,17 +137,17 @@ def _row(step: PlannedStep) -> tuple[str, ...]:
     reads = ", ".join(step.reads[:6]) + (f", {len(step.reads) - 6} more" if len(step.reads) > 6 else "")
     if step.when is not None:
         reads += f"; when {step.when}"
-    silent = step.calls.high == 0
-    return (
-        str(step.generation) if step.generation > 0 else "-",
-        step.path,
-        kind,
-        step.model or "",
-        _short(reads),
-        "" if silent else str(step.calls),
-        "" if silent else str(step.tokens),
-        "" if silent else _cost(step.cost),
-    )
+    place = str(step.generation) if step.generation > 0 else "-"
+    return (place, step.path, kind, step.model or "", _short(reads), *_taken(step))
+
+
+def _check_row(check: PlannedStep) -> tuple[str, ...]:
+    return (_short(check.path.partition("/")[2]), check.kind, check.model or "", *_taken(check))
+
+
+def _taken(step: PlannedStep) -> tuple[str, str, str]:
+    """What a step asks of models; nothing for one that asks none."""
+    return ("", "", "") if step.calls.high == 0 else (str(step.calls), str(step.tokens), _cost(step.cost))
 
 
 def _cost(cost: Range[Decimal] | None) -> str:

@@ -14,6 +14,7 @@ from ...definition.workflow import StepDef, WorkflowDef
 from ...events import (
     CallFinished,
     CallStarted,
+    CheckFinished,
     Event,
     LoopTurned,
     MapExpanded,
@@ -60,11 +61,12 @@ def without(state: RunState, history: Sequence[Event], reset: Iterable[str]) -> 
     """
     gone = set(reset)
     about: dict[str, str] = {}
+    ends = (*_ENDS, CheckFinished) if gone or state.finished_us is not None else _ENDS  # asked about something else
     containers = {path for path in gone if (step := state.steps.get(path)) is not None and _is_container(step)}
     kept: list[Event] = []
     for event in history:
         path: str | None = getattr(event, "step", None)
-        if isinstance(event, _ENDS):
+        if isinstance(event, ends):
             continue
         if isinstance(event, StepWaiting):
             about[event.step] = event.about
@@ -106,6 +108,10 @@ def reset_of(state: RunState) -> tuple[str, ...]:
     """Paths of the steps that run again, and of the containers that end again."""
     found: list[str] = []
     _in_frame(state.frame, state, found)
+    if state.judges is not None:
+        from .judging import judges_again
+
+        found += judges_again(state, all_of_them=bool(found))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ...definition.workflow import WorkflowDef
 from ...events import (
+    CheckFinished,
     Event,
     RunCancelRequested,
     RunFinished,
@@ -76,12 +77,14 @@ class RunState:
         questions: Path -> the question that is open there, once there was one.
         spent_us: How long it was carried out before it last waited for people, in microseconds; `since_us` is when it
             went on.
+        judges: The frame of the steps that ask models about the run, once one is needed.
+        checks: What was found of each check, by its name, once one was asked.
     """
 
     __slots__ = (
-        "cancel_requested", "definition", "error", "failed", "finished_us", "forked_from", "inputs", "ledger",
-        "metadata", "priced_cost", "questions", "ready", "run_id", "since_us", "slots", "spent_us", "started_us",
-        "status", "steps", "tags", "tally", "timeout", "top", "unpriced_calls", "warnings",
+        "cancel_requested", "checks", "definition", "error", "failed", "finished_us", "forked_from", "inputs", "judges",
+        "ledger", "metadata", "priced_cost", "questions", "ready", "run_id", "since_us", "slots", "spent_us",
+        "started_us", "status", "steps", "tags", "tally", "timeout", "top", "unpriced_calls", "warnings",
     )  # fmt: skip
 
     def __init__(self, definition: WorkflowDef, *, run_id: str = "") -> None:
@@ -110,6 +113,8 @@ class RunState:
         self.questions: dict[str, StepWaiting] | None = None
         self.since_us = 0
         self.spent_us = 0
+        self.judges: Frame | None = None
+        self.checks: dict[str, CheckFinished] | None = None
 
     @property
     def frame(self) -> Frame:
@@ -246,7 +251,7 @@ class RunState:
     def _step_failed(self, event: StepFailed) -> None:
         state = self.at(event.step)
         state.error = event.error
-        self.failed += 1
+        self.failed += state.frame is not self.judges  # what was made of the run is not less whole for it
         policy = state.on_error
         is_map = state.step.definition.map is not None and state.owner is None
         shut(state, self.steps)
@@ -293,6 +298,12 @@ class RunState:
     def _cancel_requested(self, event: RunCancelRequested) -> None:
         self.cancel_requested = True
 
+    @_on(CheckFinished)
+    def _check_finished(self, event: CheckFinished) -> None:
+        if self.checks is None:
+            self.checks = {}
+        self.checks[event.check] = event
+
     @_on(RunFinished)
     def _run_finished(self, event: RunFinished) -> None:
         self.status = event.status
@@ -301,6 +312,10 @@ class RunState:
 
 
 def _placed(run: RunState, path: str) -> StepState:
+    if path.startswith("~"):
+        from .judging import judge_at  # most workflows have no checks, and none of their cost
+
+        return judge_at(run, path)
     frame: Frame | None = run.frame
     state: StepState | None = None
     for segment in path.split("/"):

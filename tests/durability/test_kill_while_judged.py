@@ -1,0 +1,51 @@
+"""A process is killed while models judge its run: the recorded judgement stays, the other is asked for again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmorch import CallStarted, Orchestrator, RunResumed
+from llmorch.testing import ScriptedProvider
+from tests.architecture.tree import ROOT
+from tests.durability.judged_child import GOOD, workflow
+
+pytestmark = pytest.mark.anyio
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.durability.judged_child", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def test_a_run_killed_while_it_is_judged_goes_on_with_the_judgement_it_has(tmp_path: Path) -> None:
+    child = started(tmp_path)
+    assert child.stdout is not None
+    try:
+        run_id = child.stdout.readline().strip()
+        assert child.stdout.readline().strip() == "hangs"
+        child.kill()
+        child.wait(timeout=10)
+        provider = ScriptedProvider({"kind": GOOD})
+        async with Orchestrator(
+            f"sqlite:///{tmp_path}/runs.db", providers=[provider], workflows=[workflow()]
+        ) as orchestrator:
+            run = await orchestrator.attach(run_id).result()
+            log = [event async for event in orchestrator.attach(run_id).events()]
+        assert (run.status, run.output, run.checks.passed) == ("succeeded", "Hi.", True)
+        assert [request.step for request in provider.requests] == ["~check/kind"]
+        (resumed,) = (event for event in log if isinstance(event, RunResumed))
+        assert resumed.reset == ("~check/kind",)
+        calls = [event.step for event in log if isinstance(event, CallStarted)]
+        assert sorted(calls) == ["draft", "~check/kind", "~check/kind", "~check/polite"]
+        assert (run.usage.requests, run.unpriced_calls) == (4, 4)
+    finally:
+        child.kill()
+        child.communicate(timeout=10)

@@ -126,7 +126,7 @@ def consulting(
                 value = await on_ask(question)
             else:
                 async with turn:
-                    value = await anyio.to_thread.run_sync(partial(on_ask, question), abandon_on_cancel=True)
+                    (value,) = await anyio.to_thread.run_sync(partial(_said, on_ask, question), abandon_on_cancel=True)
                 if inspect.isawaitable(value):
                     value = await value
             if value is not None:
@@ -140,6 +140,11 @@ def consulting(
             )  # fmt: skip
 
     return consult
+
+
+def _said(on_ask: OnAsk, question: StepWaiting) -> tuple[Any]:  # Any: what it says, or an awaitable of it
+    """What a plain function says; wrapped, because trio lets no thread give a coroutine back."""
+    return (on_ask(question),)
 
 
 def checked_on_ask(on_ask: object) -> OnAsk | None:

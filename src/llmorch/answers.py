@@ -56,10 +56,13 @@ class Questions:
 
         Raises:
             AlreadyAnswered: It has its answer.
-            NoSuchQuestion: The step asks nothing.
+            NoSuchQuestion: The step asks nothing, or the time to answer is up.
         """
         found = self.open.get(step) or self.open.get(step.replace("_", "-"))
         if found is not None:
+            if found.deadline is not None and found.deadline <= now_us():
+                text = f"The time to answer the question of step {step!r} of run {run_id} is up"
+                raise NoSuchQuestion(text, step=step, run_id=run_id)
             return found
         if step in self._answered:
             raise AlreadyAnswered(

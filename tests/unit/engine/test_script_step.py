@@ -6,8 +6,10 @@ import base64
 import json
 import os
 import shutil
+import signal
 import textwrap
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -204,6 +206,22 @@ async def test_a_script_that_cleans_up_at_term_may(folder: Folder) -> None:
     with pytest.raises(TimedOut):
         await folder.run(Script("slow", timeout=2))
     assert (folder.path / "cleaned").exists()
+
+
+async def test_signals_that_this_process_blocks_or_ignores_reach_the_script(folder: Folder) -> None:
+    folder.write("slow.py", "import signal, sys\nsignal.sigwait([signal.SIGUSR1])")
+    folder.write("fast.py", "print('done')")
+    usual = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD])
+    try:
+        begun = monotonic()
+        with pytest.raises(TimedOut):
+            await folder.run(Script("slow", timeout=0.5))
+        assert monotonic() - begun < 2.4  # it was not KILL, which comes after 2.5 s
+        assert await folder.run("fast") == "done"
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGTERM, usual)
 
 
 @pytest.mark.parametrize(

@@ -172,10 +172,10 @@ class _Reading:
                 f"{' and '.join(self._missing)} were not set: over {LONGEST_VARIABLE // 1024} KiB, or with a NUL, they "
                 "fit into no environment; standard input has it all"
             )
-        shown = self._outcome.stderr.decode("utf-8", "replace").strip()
+        shown = redact(self._outcome.stderr.decode("utf-8", "replace").strip())
         if shown:
             cut = "..." if len(shown) > _SHOWN else ""
-            parts.append(f"standard error ends with: {cut}{redact(shown[-_SHOWN:])}")
+            parts.append(f"standard error ends with: {cut}{shown[-_SHOWN:]}")
         return ". ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, overload
@@ -122,7 +123,7 @@ class ControlVerbs:
                 f"dispatch() chooses by a reference or an expression, not {type(choice).__name__}; "
                 "decide in Python which action to add"
             )
-        branches = tuple((str(key), placed(branch)) for key, branch in among.items())
+        branches = tuple((_key(key), placed(branch)) for key, branch in among.items())
         last = None if otherwise is None else placed(otherwise)
         action = DispatchAction(
             tuple((key, branch.action) for key, branch in branches), None if last is None else last.action
@@ -176,6 +177,12 @@ class ControlVerbs:
             ),
         )
     # fmt: on
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return key
+    raise TypeError(f"key {key!r} of among={{...}} is no text; write {json.dumps(key, default=str)!r}")
 
 
 def placed(action: Any) -> Placed:  # Any: whatever somebody takes for an action

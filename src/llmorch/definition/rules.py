@@ -17,7 +17,7 @@ from .needs import needs_of, takes_anything
 from .node import FirstOf, Node, Ref
 from .workflow import Condition, InputSpec, OnUnknown, StepDef, WorkflowDef, plain_name
 
-__all__ = ["RULE_NAMES", "branch_input", "branches_wired", "dispatch_faults", "loop_faults", "rule_of"]
+__all__ = ["RULE_NAMES", "branch_input", "branches_wired", "carried_wired", "dispatch_faults", "loop_faults", "rule_of"]
 
 RULE_NAMES: Final = ("output", "inputs", "iteration")
 _KEY: Final = re.compile(r"[^/\[\]@?\x00-\x1f]{1,100}")
@@ -65,8 +65,15 @@ def loop_faults(action: LoopAction, where: str) -> Iterator[str]:
         )
 
 
+def carried_wired(action: LoopAction) -> LoopAction:
+    """The loop, with what it carries under the names that its body has for it."""
+    names = {need.plain: need.name for need in needs_of(action.body)}
+    carry = tuple((names.get(plain_name(name), name), rule) for name, rule in action.carry)
+    return action if carry == action.carry else replace(action, carry=carry)
+
+
 def _is_the_same(name: str, rule: Rule) -> bool:
-    return isinstance(rule, str) and rule.strip() in (f"inputs.{plain_name(name)}", f"inputs[{name!r}]")
+    return isinstance(rule, str) and rule.strip() in (f"inputs.{plain_name(name)}", f"inputs[{plain_name(name)!r}]")
 
 
 def _rule_faults(rule: Rule, where: str) -> Iterator[str]:

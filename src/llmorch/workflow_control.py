@@ -88,6 +88,8 @@ class ControlVerbs:
         """
         if on_exhausted not in ("keep", "fail"):
             raise ValueError(f"loop(on_exhausted={on_exhausted!r}): it is 'keep' or 'fail'")
+        if type(max_iterations) is not int:
+            raise TypeError(f"loop(max_iterations={max_iterations!r}): it is a whole number")
         inner = placed(body)
         carried = tuple((key, rule_of(rule, f"carry[{key!r}]")) for key, rule in (carry or {}).items())
         action = LoopAction(inner.action, rule_of(until, "until"), max_iterations, carried, on_exhausted)

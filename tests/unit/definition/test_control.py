@@ -78,8 +78,8 @@ def everything() -> Workflow[Any]:
     topic = wf.input("topic", str)
     kind = wf.input("kind", str, default="long")
     text = wf.loop(
-        refine(), until=good, max_iterations=4, carry={"fix": fix_of}, on_exhausted="fail", on_error=Default({"draft": ""}),
-        topic=topic, timeout=60, when="topic != ''",
+        refine(), until=good, max_iterations=4, carry={"fix": fix_of}, on_exhausted="fail", topic=topic, timeout=60,
+        on_error=Default({"draft": ""}), when="topic != ''",
     )  # fmt: skip
     counted = wf.loop(
         add_one, name="count", until="output > 3", max_iterations=9, carry={"n": "output + inputs.n"}, n=1

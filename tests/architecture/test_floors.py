@@ -25,8 +25,9 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "run", "queries", "batch", "recover", "sync", "config", "report", "report_*", "catalog", "defaults", "stream",
         "inputs", "run_options", "run_reader", "step_result", "live", "observers", "runid", "fork", "diff", "lookout",
         "library", "library_*", "retention", "run_keeper", "answers", "script_roots", "workflow_control",
+        "items",
     ),
-    9: ("testing", "interop", "cli", "server", "mcp", "distributed"),
+    9: ("patterns", "testing", "interop", "cli", "server", "mcp", "distributed"),
     10: ("__init__", "__main__", "demo", "script_commands"),
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from . import __version__
 __all__ = ["main"]
 
 _STOPPED = 130  # as shells number a stop by Ctrl-C
+_SCRIPTS = "List, show and try scripts. Exit codes: 0, 1 when the script failed, 2 for a mistake in the command."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
+    if options.command == "scripts":
+        return _scripts(options)
     return _demo(options.file, model=options.model, out=options.out)
+
+
+def _scripts(options: argparse.Namespace) -> int:
+    from .script_commands import run_command
+
+    return run_command(options)
 
 
 def _demo(file: Path | None, *, model: str | None, out: Path) -> int:
@@ -68,7 +77,33 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", type=Path, default=Path("llmorch-demo"), help="folder for report.md and events.jsonl (%(default)s)"
     )
+    _add_scripts(commands.add_parser("scripts", help="list, show and try scripts", description=_SCRIPTS))
     return parser
+
+
+def _add_scripts(scripts: argparse.ArgumentParser) -> None:
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument(
+        "--root",
+        dest="roots",
+        metavar="FOLDER",
+        type=Path,
+        action="append",
+        help="a folder of scripts; may be repeated (default: ./scripts and .llmorch/scripts of the project)",
+    )
+    verbs = scripts.add_subparsers(dest="verb", metavar="VERB", required=True)
+    listing = verbs.add_parser("list", parents=[place], help="every script, with what it says of itself")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    show = verbs.add_parser("show", parents=[place], help="one script: its file, description, parameters and returns")
+    show.add_argument("name", help="a name or path, as Script(...) takes it")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    test = verbs.add_parser("test", parents=[place], help="run one script and print its value")
+    test.add_argument("name", help="a name or path, as Script(...) takes it")
+    test.add_argument("--parameters", metavar="JSON", default="{}", help="its parameters, a JSON object")
+    test.add_argument("--input", metavar="TEXT", help="its input; a JSON object or list is given as such")
+    test.add_argument("--interpreter", metavar="PROGRAM", help="what runs it (default: by its extension)")
+    test.add_argument("--timeout", metavar="SECONDS", type=float, default=60.0, help="its time (%(default)g)")
+    test.add_argument("--env", metavar="NAME", action="append", default=[], help="a variable it is given; repeatable")
 
 
 if __name__ == "__main__":

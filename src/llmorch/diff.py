@@ -108,7 +108,9 @@ def _unreached(definition: WorkflowDef, made: Adoption, prefix: str) -> Iterator
         state = steps.get(prefix + step.name)
         if state is None or (state.status == "pending" and state.path not in made.asked):
             yield prefix + step.name, _because(step, made, definition=definition, prefix=prefix)
-        elif (nested := nested_of(step.action)) is not None:
+            continue
+        nested = nested_of(step.action.body if isinstance(step.action, LoopAction) else step.action)
+        if nested is not None:
             for inner in _open_frames(state):
                 yield from _unreached(nested, made, f"{inner}/")
 
@@ -117,7 +119,8 @@ def _open_frames(state: StepState) -> Iterator[str]:
     """Paths of the workflow instances inside a container that was opened and has not ended."""
     if state.child is not None and state.finished_us is None:
         yield state.path
-    for item in state.map.items if state.map is not None else ():
+    items = state.map.items if state.map is not None else state.loop.items if state.loop is not None else ()
+    for item in items:
         if item is not None and item.child is not None and item.finished_us is None:
             yield item.path
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
+from .definition.node import Ref
 from .engine.listener import Listener
 from .events import Event
+from .items import Items
 from .run import Run
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["EventStream", "RunHandle"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 Reread = Callable[[], Awaitable[Run[T]]]
 
 
@@ -43,6 +46,22 @@ class RunHandle(Generic[T]):
     def events(self, after: int = 0) -> Listener:
         """The run's events in order, from after this seq to `RunFinished`; reconnect with the last seq seen."""
         return self._queries.listen(self._id, after=after)
+
+    @overload
+    def items(self, step: Ref[Sequence[U]]) -> Items[U]: ...
+    @overload
+    def items(self, step: str) -> Items[Any]: ...
+    def items(self, step: Ref[Sequence[Any]] | str) -> Items[Any]:
+        """Index and value of each item of a map, in item order, each as soon as it is known; see `Items`.
+
+        Args:
+            step: The map, or its path, such as `rows[1]/check`.
+
+        Raises:
+            KeyError: There is no such step; when the first item is asked for.
+            ValueError: It is no map; likewise.
+        """
+        return self._queries.items(self._id, _path_of(step))
 
     async def answer(self, step: str, value: Any, *, by: str | None = None) -> None:  # Any: an answer
         """Answer the open question of a step; see `Orchestrator.answer`.
@@ -90,6 +109,14 @@ class RunHandle(Generic[T]):
         return f"RunHandle({self._id!r})"
 
 
+def _path_of(step: Ref[Any] | str) -> str:
+    if isinstance(step, str):
+        return step
+    if step.path:
+        raise ValueError(f"{step!r} is a part of a value; items() takes the map itself")
+    return step.source
+
+
 class EventStream(Generic[T]):
     """The events of a run that lives as long as this `async with` block; leaving early cancels it.
 
@@ -99,9 +126,18 @@ class EventStream(Generic[T]):
         run: The run, as far as it has come.
     """
 
-    def __init__(self, run: Run[T], listener: Listener, *, live: LiveRun | None, reread: Reread[T] | None) -> None:
+    def __init__(
+        self,
+        run: Run[T],
+        listener: Listener,
+        *,
+        items: Callable[[str], Items[Any]],
+        live: LiveRun | None = None,
+        reread: Reread[T] | None = None,
+    ) -> None:
         self.run = run
         self._listener = listener
+        self._items = items
         self._live = live
         self._reread = reread
 
@@ -109,8 +145,8 @@ class EventStream(Generic[T]):
     async def of(cls, begun: LiveRun | RunHandle[T]) -> EventStream[T]:
         """The stream of a run that begins, or of one that was begun before."""
         if isinstance(begun, RunHandle):
-            return cls(await begun.peek(), begun.events(), live=None, reread=begun.peek)
-        return cls(Run(begun.state), begun.listen(), live=begun, reread=None)
+            return cls(await begun.peek(), begun.events(), items=begun.items, reread=begun.peek)
+        return cls(Run(begun.state), begun.listen(), items=begun.items, live=begun)
 
     def __aiter__(self) -> Self:
         return self
@@ -124,6 +160,14 @@ class EventStream(Generic[T]):
             if self._reread is not None:
                 self.run = await self._reread()
             raise
+
+    @overload
+    def items(self, step: Ref[Sequence[U]]) -> Items[U]: ...
+    @overload
+    def items(self, step: str) -> Items[Any]: ...
+    def items(self, step: Ref[Sequence[Any]] | str) -> Items[Any]:
+        """Index and value of each item of a map as soon as it is known; see `RunHandle.items`."""
+        return self._items(_path_of(step))
 
     async def close(self) -> None:
         """Stop listening, and the run too if it began here and has not ended."""

@@ -11,6 +11,7 @@ import anyio
 
 from . import _wake
 from .answers import OnAsk, consulting, leave
+from .definition.workflow import WorkflowDef
 from .engine.executor import Executor
 from .engine.inbox import Inbox
 from .engine.journal import Journal
@@ -19,6 +20,7 @@ from .engine.services import Services
 from .engine.state.run import RunState
 from .errors import ClaimLost
 from .events import StepWaiting
+from .items import Items
 from .observers import Observer, observe
 from .ports import Claim, RunStore
 
@@ -160,6 +162,18 @@ class LiveRun:
             with anyio.move_on_after(_RELEASE_S), suppress(Exception):  # its owner is dead soon: it comes to the same
                 await self.store.release(self.journal.claim, status="running")
 
-    def listen(self, *, after: int = 0, follow: Follow | None = None) -> Listener:
+    def listen(self, *, after: int = 0, deltas: bool = True, follow: Follow | None = None) -> Listener:
         """Its events from a seq on, and the pieces of answers as they come."""
-        return Listener(self.state.run_id, self.store, after=after, journal=self.journal, follow=follow)
+        return Listener(self.state.run_id, self.store, after=after, journal=self.journal, deltas=deltas, follow=follow)
+
+    def items(self, step: str) -> Items[Any]:
+        """The items of a map as they come."""
+
+        async def opened() -> tuple[WorkflowDef, int]:
+            return self.state.definition, self.journal.committed
+
+        def check() -> None:
+            if self.failure is not None:
+                raise self.failure
+
+        return Items(step, opened=opened, listen=lambda after: self.listen(after=after, deltas=False), check=check)

@@ -19,6 +19,7 @@ from .engine.listener import Listener
 from .engine.state.resume import folded
 from .errors import AlreadyAnswered, ClaimLost, CodeMissing, RunNotFound
 from .events import Event
+from .items import Items
 from .live import LiveRun
 from .lookout import Pulse
 from .models.values import Data
@@ -81,12 +82,21 @@ class Queries:
         while len(self._definitions) > 2_000:
             self._definitions.popitem(last=False)  # a dict would look for its first key ever longer
 
-    def listen(self, run_id: str, *, after: int = 0) -> Listener:
+    def listen(self, run_id: str, *, after: int = 0, deltas: bool = True) -> Listener:
         """The run's events after a seq."""
         live = self.live.get(run_id)
         if live is None:
-            return Listener(run_id, self.store, after=after, follow=self._follow)
-        return live.listen(after=after, follow=self._follow)
+            return Listener(run_id, self.store, after=after, deltas=deltas, follow=self._follow)
+        return live.listen(after=after, deltas=deltas, follow=self._follow)
+
+    def items(self, run_id: str, step: str) -> Items[Any]:
+        """The items of a map as they come."""
+
+        async def opened() -> tuple[WorkflowDef, int]:
+            row = await self.store.load(run_id)
+            return await self.definition_of(row, needs_code=False), row.last_seq
+
+        return Items(step, opened=opened, listen=lambda after: self.listen(run_id, after=after, deltas=False))
 
     async def _follow(self, run_id: str, after: int) -> Journal | bool:
         """See `Follow`: of a run that is carried out elsewhere, or by nobody just now."""

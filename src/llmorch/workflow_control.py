@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast, overload
@@ -87,6 +88,8 @@ class ControlVerbs:
         """
         if on_exhausted not in ("keep", "fail"):
             raise ValueError(f"loop(on_exhausted={on_exhausted!r}): it is 'keep' or 'fail'")
+        if type(max_iterations) is not int:
+            raise TypeError(f"loop(max_iterations={max_iterations!r}): it is a whole number")
         inner = placed(body)
         carried = tuple((key, rule_of(rule, f"carry[{key!r}]")) for key, rule in (carry or {}).items())
         action = LoopAction(inner.action, rule_of(until, "until"), max_iterations, carried, on_exhausted)
@@ -122,7 +125,7 @@ class ControlVerbs:
                 f"dispatch() chooses by a reference or an expression, not {type(choice).__name__}; "
                 "decide in Python which action to add"
             )
-        branches = tuple((str(key), placed(branch)) for key, branch in among.items())
+        branches = tuple((_key(key), placed(branch)) for key, branch in among.items())
         last = None if otherwise is None else placed(otherwise)
         action = DispatchAction(
             tuple((key, branch.action) for key, branch in branches), None if last is None else last.action
@@ -176,6 +179,12 @@ class ControlVerbs:
             ),
         )
     # fmt: on
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return key
+    raise TypeError(f"key {key!r} of among={{...}} is no text; write {json.dumps(key, default=str)!r}")
 
 
 def placed(action: Any) -> Placed:  # Any: whatever somebody takes for an action

@@ -17,7 +17,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     3: ("ports", "requests", "events", "event_*", "documents"),
     4: ("definition",),
     5: ("planner",),
-    6: ("providers", "stores", "hooks", "tools", "scripts", "policies", "credentials"),
+    6: ("providers", "stores", "hooks", "tools", "policies", "credentials", "scripts"),
     7: ("engine",),
     8: (
         "checks", "run_checks",
@@ -25,9 +25,10 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "run", "queries", "batch", "recover", "sync", "config", "report", "report_*", "catalog", "defaults", "stream",
         "inputs", "run_options", "run_reader", "step_result", "live", "observers", "runid", "fork", "diff", "lookout",
         "library", "library_*", "retention", "run_keeper", "answers", "script_roots", "workflow_control",
+        "items",
     ),
-    9: ("testing", "interop", "cli", "server", "mcp", "distributed"),
-    10: ("__init__", "__main__", "demo"),
+    9: ("patterns", "testing", "interop", "cli", "server", "mcp", "distributed"),
+    10: ("__init__", "__main__", "demo", "script_commands"),
 }  # fmt: skip
 
 # What is imported only there; a trailing slash is a folder, a trailing star a beginning.
@@ -38,19 +39,25 @@ HOMES: dict[str, tuple[str, ...]] = {
     "httpx": ("providers/_http*",),
     "httpx_aiohttp": ("providers/_http*",),
     "jinja2": ("templates/",),
-    "networkx": ("planner/graph.py", "providers/offline.py", "providers/_offline*"),
+    "networkx": (
+        "planner/graph.py",
+        "providers/offline.py",
+        "providers/_offline*",
+        "scripts/primitives/generate_topology.py",
+    ),
     "fcntl": ("stores/sqlite/",),
     "psycopg": ("stores/sqlalchemy/",),
     "ruamel": ("_yaml.py",),
+    "scipy": ("scripts/samples.py",),
     "sqlalchemy": ("stores/sqlalchemy/",),
     "sqlite3": ("stores/sqlite/",),
-    "subprocess": ("engine/steps/script.py",),
+    "subprocess": ("engine/steps/script*",),
     "tenacity": ("policies/retry.py",),
     "trio": ("_wake.py", "testing/"),
 }
 
 _CLOCK = ("_clock.py", "testing/", "__main__.py")
-_SCRIPT = ("engine/steps/script.py",)
+_SCRIPT = ("engine/steps/script*",)
 _SETTINGS = ("config/", "credentials/", "config.py", "credentials.py")
 
 # What is used only there.
@@ -65,6 +72,8 @@ USES: dict[str, tuple[str, ...]] = {
     "datetime.datetime.today": _CLOCK,
     "datetime.datetime.utcnow": _CLOCK,
     "os.environ": _SETTINGS,
+    "os.execvp": _SCRIPT,
+    "os.fork": _SCRIPT,
     "os.getenv": _SETTINGS,
     "os.putenv": _SETTINGS,
     "os.system": _SCRIPT,

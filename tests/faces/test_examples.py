@@ -128,3 +128,8 @@ def test_a_killed_run_is_finished_by_another_process_and_only_the_call_in_flight
     assert "summary   started 1x, 1 calls, 0 of them without an answer\n" in printed
     assert "headline  started 1x, 0 calls, 0 of them without an answer\n" in printed
     assert "post      started 2x, 2 calls, 1 of them without an answer\n" in printed
+
+
+def test_scripts_of_two_languages_and_a_shipped_one_work_together(tmp_path: Path) -> None:
+    printed = output_of("script_steps.py", tmp_path)
+    assert printed == "succeeded {'loud': 'QUESTION!', 'found': {'words': 5}, 'missing': ['year']}\n"

@@ -7,9 +7,22 @@ from typing import Any
 import anyio
 import pytest
 
-from llmorch import Default, MapExpanded, Node, Payload, StepError, StepNotRun, StepStarted, Workflow, each, optional
+from llmorch import (
+    Default,
+    MapExpanded,
+    Node,
+    Payload,
+    ProviderUnavailable,
+    Retry,
+    StepError,
+    StepNotRun,
+    StepStarted,
+    Workflow,
+    each,
+    optional,
+)
 from llmorch.testing import Reply
-from tests.flow.stage import Meter, kinds, one, stage
+from tests.flow.stage import Meter, fails, kinds, one, stage
 
 pytestmark = pytest.mark.anyio
 
@@ -276,3 +289,48 @@ async def test_the_first_items_come_first() -> None:
         run = await s.orch.run(wf)
         started = [event.step for event in await s.log(run) if isinstance(event, StepStarted)]
         assert started == ["p", "p[0]", "p[1]", "p[2]", "p[3]"]
+
+
+async def test_a_map_may_be_ten_thousand_items_wide() -> None:
+    wf = Workflow("w")
+    wf.map(lambda n: n + 1, name="m", n=each(wf.input("xs", list)), on_error="skip")
+    wf.returns(wf.add(lambda m: sum(m), name="sum"))
+    async with stage() as s:
+        run = await s.orch.run(wf, xs=list(range(10_000)))
+        assert run.output == 50_005_000
+        assert run["m[9999]"] == 10_000
+        assert len(run.steps) == 10_002
+
+
+async def test_maps_of_workflows_with_maps_keep_every_policy_apart() -> None:
+    inner = Workflow("inner", on_error="skip")
+    inner.map(half, name="halves", n=each(inner.input("row", list)), on_error=Default(-1))
+    inner.add(lambda halves: sum(halves), name="total")
+    inner.add(lambda total: 1 // (total - 3), name="odd")
+    inner.returns(Node("odd"))
+    wf = Workflow("w")
+    wf.map(inner, name="rows", row=each([[2, 4], [1, 8], [10]]), on_error="skip", concurrency=2)
+    async with stage() as s:
+        run = await s.orch.run(wf)
+        assert run.output == [0]
+        assert run["rows[1]/halves"] == [-1, 4]
+        assert list(run.steps["rows"].failures) == [0, 1]
+        assert list(run.steps["rows[1]/halves"].failures) == [0]
+        assert set(run.failures) == {"rows[0]", "rows[0]/odd", "rows[1]", "rows[1]/halves[0]", "rows[1]/odd"}
+        assert run.status == "partial"
+
+
+@pytest.mark.parametrize(("policy", "asked_again"), [("fail", ["p[1]"]), ("skip", [])])
+async def test_resume_runs_single_items_of_a_failed_map_again(policy: Any, asked_again: list[str]) -> None:
+    wf = Workflow("w")
+    asked = wf.map(Payload("p", "{{ n }}", retry=Retry(attempts=1)), n=each([0, 1, 2]), on_error=policy)
+    wf.returns([asked, wf.add(fails, name="end", after=[asked])])
+    async with stage({"p[1]": [ProviderUnavailable("down"), "late"], "p": "x"}) as s:
+        run = await s.orch.run(wf)
+        assert run.status == "failed"
+        assert list(run.steps["p"].failures) == [1]
+        s.provider.requests.clear()
+        done = await (await s.orch.resume(run.id)).result()
+        assert s.asked == asked_again
+        assert done["p"] == (["x", "late", "x"] if asked_again else ["x", "x"])
+        assert list(done.steps["p"].failures) == ([] if asked_again else [1])

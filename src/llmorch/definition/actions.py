@@ -204,6 +204,9 @@ def scripts_in(definition: WorkflowDef, prefix: str = "") -> Iterator[tuple[str,
                 yield from scripts_in(action.definition, f"{prefix}{step.name}/")
 
 
+_CONTAINERS: Final = frozenset((WorkflowAction, LoopAction, DispatchAction))
+
+
 def is_leaf(action: ActionDef) -> bool:
     """Whether nothing runs inside it as a step of its own."""
-    return not isinstance(action, WorkflowAction | LoopAction | DispatchAction)
+    return type(action) not in _CONTAINERS

@@ -49,7 +49,7 @@ from .actions import (
     WorkflowAction,
     parts_of,
 )
-from .document_action import ACTIONS, action_from, action_to, own_name_in, own_name_of
+from .document_action import ACTIONS, action_from, action_to, choice_from, choice_to, own_name_in, own_name_of
 from .document_binding import binding_from, binding_to, ref_from
 from .document_read import Reader, number_to
 from .document_type import is_portable_type, type_from, type_to
@@ -131,7 +131,7 @@ def _step_to(step: StepDef) -> dict[str, Data]:
     bindings = {**step.bindings, **dict(_only_in_condition(step))}
     choice = bindings.pop(CHOICE, None)
     if choice is not None:
-        written["dispatch"] = {"choice": binding_to(choice), **written["dispatch"]}
+        written["dispatch"] = {"choice": choice_to(choice), **written["dispatch"]}
     if bindings:
         written["bind"] = {name: binding_to(binding) for name, binding in bindings.items()}
     if step.when is not None:
@@ -331,7 +331,7 @@ def _step_from(reader: Reader, given: Data, at: str, depth: int) -> DraftStep | 
     bindings = {key: binding_from(reader, value, f"{at}.bind.{key}") for key, value in bind.items()}
     dispatch = fields.get("dispatch")
     if is_object(dispatch):
-        bindings[CHOICE] = binding_from(reader, dispatch.get("choice"), f"{at}.dispatch.choice")
+        bindings[CHOICE] = choice_from(reader, dispatch, f"{at}.dispatch")
     if action is None:
         return None
     return DraftStep(

@@ -8,23 +8,26 @@
 | `script: {path_or_name: ..., parameters: {...}, ...}` | a program |
 | `question: {text: ..., answer: T, name: ...}` | a question to a person |
 | `loop: {payload: ..., until: ..., max_iterations: 3, carry: {...}, on_exhausted: keep}` | any of the above, repeated |
-| `dispatch: {choice: {from: kind}, among: {key: {payload: ...}}, otherwise: {...}}` | one of several |
+| `dispatch: {choice: facts.kind, among: {key: {payload: ...}}, otherwise: {...}}` | one of several |
 
-`until` and what is carried are expressions, or `{python: "module:qualname"}`.
+`until` and what is carried are expressions, or `{python: "module:qualname"}`; a choice is an expression, or a binding
+such as `{from: facts.kind}`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
 from .._clock import seconds
-from ..errors import LLMOrchError
+from ..errors import LLMOrchError, TemplateError
 from ..models.question import Question
 from ..models.script import Script
 from ..models.values import Data, to_data
+from ..templates import compile_expression
 from ..templates.bounds import is_object
 from .actions import (
     OTHERWISE,
@@ -38,18 +41,32 @@ from .actions import (
     ScriptAction,
     WorkflowAction,
 )
+from .document_binding import binding_from, binding_to
 from .document_payload import payload_from, payload_to
 from .document_read import Reader, number_to
 from .document_type import type_from, type_to
 from .functions import function_action
+from .node import Binding, Filled
 from .workflow import WorkflowDef
 
-__all__ = ["ACTIONS", "BODIES", "LOOP", "action_from", "action_to", "own_name_in", "own_name_of"]
+__all__ = [
+    "ACTIONS",
+    "BODIES",
+    "LOOP",
+    "action_from",
+    "action_to",
+    "choice_from",
+    "choice_to",
+    "own_name_in",
+    "own_name_of",
+]
 
 ACTIONS: Final = ("payload", "function", "workflow", "script", "question", "loop", "dispatch")
 LOOP: Final = ("until", "max_iterations", "carry", "on_exhausted")
 BODIES: Final = ACTIONS[:5]
 _DISPATCH: Final = ("choice", "among", "otherwise")
+_OPEN: Final = "{{ "
+_CLOSE: Final = " }}"
 Nested = Callable[[WorkflowDef], Data]
 Reads = Callable[[Data, str], WorkflowDef | None]
 Inside = Callable[[Mapping[str, Data], str, str | None], ActionDef | None]
@@ -118,6 +135,26 @@ def _script_to(script: Script) -> dict[str, Data]:
         if name == "path_or_name" or value != fields[name].default:
             written[name] = to_data(value, where=f"{name} of script {script.path_or_name!r}")
     return written
+
+
+def choice_to(choice: Binding) -> Data:
+    """What a dispatch decides by; an expression as its text."""
+    if isinstance(choice, Filled) and choice.text.startswith(_OPEN) and choice.text.endswith(_CLOSE):
+        expression = choice.text.removeprefix(_OPEN).removesuffix(_CLOSE)
+        with suppress(TemplateError):  # such as a text with several holes
+            compile_expression(expression)
+            return expression
+    return binding_to(choice)
+
+
+def choice_from(reader: Reader, dispatch: Mapping[str, Data], at: str) -> Binding:
+    """What a dispatch of a document decides by."""
+    choice = dispatch.get("choice")
+    if isinstance(choice, str):
+        return Filled(f"{_OPEN}{choice}{_CLOSE}", ())
+    if choice is None:
+        reader.fault(at, "a dispatch has a choice: an expression, or a binding such as {from: facts.kind}")
+    return binding_from(reader, choice, f"{at}.choice")
 
 
 def own_name_in(fields: Mapping[str, Data]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from ..errors import TemplateError
@@ -16,7 +17,16 @@ from .needs import needs_of, takes_anything
 from .node import Binding, Filled, FirstOf, Node, Ref
 from .workflow import Condition, InputSpec, StepDef, WorkflowDef, plain_name
 
-__all__ = ["RULE_NAMES", "branch_input", "branches_wired", "choice_wired", "dispatch_faults", "loop_faults", "rule_of"]
+__all__ = [
+    "RULE_NAMES",
+    "branch_input",
+    "branches_wired",
+    "carried_wired",
+    "choice_wired",
+    "dispatch_faults",
+    "loop_faults",
+    "rule_of",
+]
 
 RULE_NAMES: Final = ("output", "inputs", "iteration")
 _KEY: Final = re.compile(r"[^/\[\]@?\x00-\x1f]{1,100}")
@@ -63,8 +73,15 @@ def loop_faults(action: LoopAction, where: str) -> Iterator[str]:
         )
 
 
+def carried_wired(action: LoopAction) -> LoopAction:
+    """The loop, with what it carries under the names that its body has for it."""
+    names = {need.plain: need.name for need in needs_of(action.body)}
+    carry = tuple((names.get(plain_name(name), name), rule) for name, rule in action.carry)
+    return action if carry == action.carry else replace(action, carry=carry)
+
+
 def _is_the_same(name: str, rule: Rule) -> bool:
-    return isinstance(rule, str) and rule.strip() in (f"inputs.{plain_name(name)}", f"inputs[{name!r}]")
+    return isinstance(rule, str) and rule.strip() in (f"inputs.{plain_name(name)}", f"inputs[{plain_name(name)!r}]")
 
 
 def _rule_faults(rule: Rule, where: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from .actions import CHOICE, ActionDef, DispatchAction, LoopAction, ScriptAction
 from .names import fault_of_name, nearest
 from .needs import Need, needs_of, takes_anything
 from .node import Binding, Each, FirstN, Node, Ref, leaves, refs_in
-from .rules import branches_wired, choice_wired, dispatch_faults, loop_faults
+from .rules import branches_wired, carried_wired, choice_wired, dispatch_faults, loop_faults
 from .workflow import Condition, InputSpec, MapRule, OnUnknown, StepDef, WorkflowDef, plain_name
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ class _Wiring:
         action = step.action
         if isinstance(action, LoopAction):
             self.faults += loop_faults(action, f"Step {step.name!r}")
-        elif isinstance(action, DispatchAction):
+            return carried_wired(action)
+        if isinstance(action, DispatchAction):
             self.faults += dispatch_faults(action, f"Step {step.name!r}")
             return replace(action, definition=branches_wired(step.name, action, bindings))
         return action

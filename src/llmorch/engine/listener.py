@@ -102,6 +102,16 @@ class Listener:
                 raise StopAsyncIteration
             await self._fetch()
 
+    async def several(self) -> Sequence[Event]:
+        """All events that are there by now, at least one; none at the end."""
+        while not self._queue and not self._over:
+            await self._fetch()
+        events = tuple(self._queue)
+        self._queue.clear()
+        if events and type(events[-1]) is RunFinished:
+            self.close()
+        return events
+
     async def _fetch(self) -> None:
         """Wait for something new and queue it."""
         journal = self._journal

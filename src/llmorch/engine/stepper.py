@@ -23,7 +23,7 @@ from ..definition.actions import (
     is_leaf,
 )
 from ..errors import ClaimLost, StepError, StoreCorrupt
-from ..events import StepCancelled, StepStarted, StepSucceeded
+from ..events import StepCancelled, StepStarted
 from ..planner.resolve import LOST, Mark
 from .containers import Containers, too_long
 from .fingerprints import fingerprint_or_none
@@ -37,7 +37,7 @@ from .state.step import StepState
 from .steps.function import exited, run_function
 from .steps.guard import is_open
 from .steps.payload import run_payload
-from .steps.script import run_script
+from .steps.script_step import run_script_step
 
 __all__ = ["Ending", "Stepper", "Work"]
 
@@ -189,8 +189,7 @@ class Stepper(Containers):
                     )
                 case ScriptAction(script=script):
                     await self._committed(seq, is_pure=script.pure)
-                    value = await run_script(script, args, path=state.path, roots=self.services.scripts)
-                    journal.append(StepSucceeded(state.path, value))
+                    await run_script_step(state, script, args, journal=journal, services=self.services)
                 case WorkflowAction() | LoopAction() | DispatchAction() | QuestionAction():
                     raise AssertionError(f"{state.path} is no leaf that takes time")
         except (ClaimLost, StoreCorrupt):

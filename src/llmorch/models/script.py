@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import PurePath
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack, cast
 
 from pydantic import Field, field_validator
 
@@ -105,10 +105,10 @@ class Script(Value, Action[Any]):
     @classmethod
     def _are_names(cls, given: object) -> object:
         names = several(given)
-        for name in names if isinstance(names, tuple) else ():  # pyright: ignore[reportUnknownVariableType]
+        for name in cast("tuple[object, ...]", names) if isinstance(names, tuple) else ():
             if isinstance(name, str) and not _VARIABLE.fullmatch(name):
                 raise ValueError(f"takes names of environment variables, such as 'GITHUB_TOKEN', and not {name!r}")
-        return names
+        return cast("object", names)
 
     @cached_property
     def name(self) -> str:

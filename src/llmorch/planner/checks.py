@@ -18,8 +18,9 @@ from ..definition.actions import (
     nested_of,
     parts_of,
 )
+from ..definition.needs import needs_of, takes_anything
 from ..definition.node import Binding, Each, Filled, FirstOf, Literal, Optional, Ref, refs_in
-from ..definition.workflow import StepDef, WorkflowDef
+from ..definition.workflow import StepDef, WorkflowDef, plain_name
 from ..errors import TemplateError
 from ..models.payload import Payload
 from ..schema import json_schema, missing_field
@@ -181,21 +182,23 @@ class _Checking:
                 elif inner is not None:
                     self.workflow(inner, path + "/", depth + 1)
             case LoopAction(body=body):
-                self._rules(action, what)
+                self._rules(step, action, what)
                 carried = {name for name, _ in action.carry}
                 first = {name: binding for name, binding in step.bindings.items() if name not in carried}
                 self._action(replace(step, bindings=first), body, path, known, depth)
             case _:
                 assert_never(action)
 
-    def _rules(self, action: LoopAction, what: str) -> None:
-        """What a loop asks of the output of its body, where the type of that is known."""
+    def _rules(self, step: StepDef, action: LoopAction, what: str) -> None:
+        """What a loop asks of the output and the inputs of its body, as far as these are known."""
+        roots: dict[str, Schema] = {} if takes_anything(action.body) else {"inputs": _turn_inputs(step, action)}
         schema = schema_of_action(action.body)
-        rules = [("until", action.until), *((f"carry[{name!r}]", rule) for name, rule in action.carry)]
-        for name, rule in rules if schema is not None else ():
-            if isinstance(rule, str) and schema is not None:
+        if schema is not None:
+            roots["output"] = schema
+        for name, rule in (("until", action.until), *((f"carry[{name!r}]", rule) for name, rule in action.carry)):
+            if isinstance(rule, str):
                 try:
-                    faults = compile_expression(rule).faults({"output": schema})
+                    faults = compile_expression(rule).faults(roots)
                 except TemplateError:
                     continue  # a fault of the wiring
                 self.faults += [f"{what}: {name}={rule!r}: {fault}" for fault in faults]
@@ -293,6 +296,15 @@ class _Checking:
             self.warnings.append(
                 f"{what} asks for up to {payload.max_tokens} tokens, but {model.id!r} answers with at most {most}"
             )
+
+
+def _turn_inputs(step: StepDef, action: LoopAction) -> Schema:
+    """What an iteration is run with: what is bound, carried over, or has a default that is known beforehand."""
+    has_defaults = isinstance(action.body, PayloadAction | WorkflowAction)
+    names = {*step.bindings, *(name for name, _ in action.carry)}
+    names |= {need.name for need in needs_of(action.body) if has_defaults and not need.required}
+    known: dict[str, Schema] = {plain_name(name): {} for name in sorted(names)}
+    return {"type": "object", "properties": known, "required": list(known), "additionalProperties": False}
 
 
 def _shown(ref: Ref[Any]) -> str:

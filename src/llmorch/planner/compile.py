@@ -253,7 +253,7 @@ def _body(step: CompiledStep, action: LoopAction) -> CompiledStep:
     body = action.body
     definition = StepDef(step.name, body, {}, on_unknown=step.definition.on_unknown)
     child = compiled(body.definition) if isinstance(body, WorkflowAction) else None
-    return CompiledStep(step.index, step.name, definition, step.slot, "fail", child=child)
+    return CompiledStep(step.index, step.name, definition, step.slot, "fail", child=child)  # the policy is the loop's
 
 
 def _release(dependents: list[int], waiting: list[int], ready: list[int]) -> None:

@@ -133,8 +133,8 @@ def _of_action(action: ActionDef) -> Iterator[str]:
             yield question.text
         case LoopAction(body=body):
             yield from _of_action(body)
-            until = action.until if isinstance(action.until, str) else action.until.address
-            yield f"until {until}, at most {action.max_iterations} times"
+            yield f"until {action.until if isinstance(action.until, str) else action.until.address.partition(':')[2]}"
+            yield f"at most {action.max_iterations} times"
         case DispatchAction():
             yield "one of these"
         case FunctionAction() | WorkflowAction():

@@ -131,7 +131,7 @@ def _files(root: Path) -> Iterator[Path]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     below.append(Path(entry.path))
-                elif not entry.is_dir():
+                elif not os.path.isdir(entry.path):
                     yield Path(entry.path)
         level = below
 

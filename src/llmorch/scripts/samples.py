@@ -52,15 +52,15 @@ def described(numbers: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "variance": variance, "n": len(numbers)}
 
 
-def is_significant(statistic: float, p_value: float, alpha: float) -> bool:
+def is_significant(found: Any, alpha: float) -> bool:  # Any: a result of scipy
     """Whether a test's p-value is below the level.
 
     Raises:
         ValueError: The test came to no number.
     """
-    if math.isnan(statistic) or math.isnan(p_value) or math.isinf(statistic):
+    if not math.isfinite(found.statistic) or math.isnan(found.pvalue):
         raise ValueError("the samples do not vary, so that the test has no result")
-    return bool(p_value < alpha)
+    return bool(found.pvalue < alpha)
 
 
 def _number(value: object, name: str) -> float:

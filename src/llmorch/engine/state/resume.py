@@ -32,25 +32,44 @@ from .frame import Frame
 from .run import RunState
 from .step import StepState
 
-__all__ = ["folded", "in_flight_of", "is_unknown", "reset_of", "without"]
+__all__ = ["Folding", "folded", "in_flight_of", "is_unknown", "reset_of", "without"]
 
 _ENDS = (RunFinished, RunCancelRequested)
 _LEDGER = (CallStarted, CallFinished, ToolStarted, ToolFinished)  # what was paid for, and what has happened
 _OPENS = (StepStarted, MapExpanded, LoopTurned)
 
 
-def folded(definition: WorkflowDef, events: Iterable[Event]) -> RunState:
-    """The state after a whole log, however often the run was taken up again."""
-    state, history = RunState(definition), list[Event]()
-    for event in events:
+class Folding:
+    """A log that is folded event by event, however often the run was taken up again.
+
+    Attributes:
+        state: What it comes to so far.
+    """
+
+    __slots__ = ("_history", "state")
+
+    def __init__(self, definition: WorkflowDef) -> None:
+        self.state = RunState(definition)
+        self._history: list[Event] = []
+
+    def take(self, event: Event) -> None:
+        """Take the next event in."""
+        state = self.state
         if isinstance(event, RunResumed) and (event.reset or state.finished_us is not None or state.cancel_requested):
-            history = without(state, history, event.reset)
-            state = RunState(definition)
-            for kept in history:
-                state.apply(kept)
-        state.apply(event)
-        history.append(event)
-    return state
+            self._history = without(state, self._history, event.reset)
+            self.state = RunState(state.definition)
+            for kept in self._history:
+                self.state.apply(kept)
+        self.state.apply(event)
+        self._history.append(event)
+
+
+def folded(definition: WorkflowDef, events: Iterable[Event]) -> RunState:
+    """The state after a whole log."""
+    folding = Folding(definition)
+    for event in events:
+        folding.take(event)
+    return folding.state
 
 
 def without(state: RunState, history: Sequence[Event], reset: Iterable[str]) -> list[Event]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...definition.actions import FunctionAction, LoopAction, PayloadAction, Rule
+from ...definition.workflow import plain_name
 from ...errors import LLMOrchError, StepError
 from ...models.values import Data, copy_data, to_data
 from ...templates import compile_expression
@@ -26,7 +27,8 @@ def judged(owner: StepState, index: int) -> tuple[bool, dict[str, Data]]:
     action, loop = loop_rule(owner), owner.loop
     assert loop is not None
     item = loop.items[index]
-    names: dict[str, Data] = {"output": item.value, "inputs": _inputs(item), "iteration": index}
+    inputs = {plain_name(name): value for name, value in _inputs(item).items()}
+    names: dict[str, Data] = {"output": item.value, "inputs": inputs, "iteration": index}
     finished = bool(_asked(action.until, names, f"Step {owner.path!r}: until", owner.path))
     if finished or index + 1 >= action.max_iterations:
         return finished, {}

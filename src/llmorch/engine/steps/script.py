@@ -51,6 +51,8 @@ async def run_script(
         StepError: The script is not there, cannot be started, fails, or prints what is no data.
         TimedOut: It took longer than its timeout; it was ended.
     """
+    if os.name != "posix":
+        raise StepError(f"Step {path!r} cannot run its script: scripts need Linux or macOS", step=path)
     try:
         file = find_script(script.path_or_name, roots)
         env = inherited(script.env)
@@ -153,11 +155,12 @@ class _Reading:
         if not text.lstrip().startswith("{"):
             return None
         try:
-            return loads(text)
+            found: dict[str, Data] = loads(text)
         except ValueError:
             return None
         except RecursionError:
             raise self._error("printed JSON that is nested too deeply", "print something flatter") from None
+        return found
 
     def _error(self, what: str, hint: str) -> StepError:
         return StepError(self._message(what, hint), step=self._path)
@@ -169,10 +172,10 @@ class _Reading:
                 f"{' and '.join(self._missing)} were not set: over {LONGEST_VARIABLE // 1024} KiB, or with a NUL, they "
                 "fit into no environment; standard input has it all"
             )
-        shown = self._outcome.stderr.decode("utf-8", "replace").strip()
+        shown = redact(self._outcome.stderr.decode("utf-8", "replace").strip())
         if shown:
             cut = "..." if len(shown) > _SHOWN else ""
-            parts.append(f"standard error ends with: {cut}{redact(shown[-_SHOWN:])}")
+            parts.append(f"standard error ends with: {cut}{shown[-_SHOWN:]}")
         return ". ".join(parts)
 
 

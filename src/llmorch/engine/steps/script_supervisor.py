@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
     command = arguments[3:]
     for fd in (life, status):
         os.set_inheritable(fd, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # llmorch's thread may have blocked some
     _prctl(_SUBREAPER, 1)
     woken = _wake_on_children()
     if os.getppid() != parent or select.select([life], [], [], 0)[0]:
@@ -61,7 +62,7 @@ def _start(command: list[str], status: int) -> int:
         if os.getppid() != supervisor:
             os._exit(_NOT_STARTED)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execvp(command[0], command)
     except OSError as error:
@@ -177,8 +178,12 @@ def _wake_on_children() -> int:
     for fd in (reading, writing):
         os.set_blocking(fd, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _note)
     return reading
+
+
+def _note(number: int, frame: object) -> None:
+    """The default is to ignore the end of a child, which wakes nobody."""
 
 
 def _drop_streams() -> None:

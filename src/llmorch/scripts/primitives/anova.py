@@ -45,7 +45,7 @@ def anova(groups: Sequence[Sequence[float]], *, alpha: float = 0.05) -> dict[str
     return {
         "f_statistic": float(found.statistic),
         "p_value": float(found.pvalue),
-        "significant": is_significant(found.statistic, found.pvalue, limit),
+        "significant": is_significant(found, limit),
         "alpha": limit,
         "group_stats": described_groups,
     }

@@ -48,7 +48,7 @@ def chi_square(table: Sequence[Sequence[float]], *, alpha: float = 0.05) -> dict
         "chi2_statistic": float(found.statistic),
         "degrees_of_freedom": int(found.dof),
         "p_value": float(found.pvalue),
-        "significant": is_significant(found.statistic, found.pvalue, limit),
+        "significant": is_significant(found, limit),
         "alpha": limit,
         "expected": found.expected_freq.tolist(),
     }

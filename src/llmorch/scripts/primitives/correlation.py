@@ -53,7 +53,7 @@ def correlation(
     return {
         "coefficient": float(found.statistic),
         "p_value": float(found.pvalue),
-        "significant": is_significant(found.statistic, found.pvalue, limit),
+        "significant": is_significant(found, limit),
         "alpha": limit,
         "method": method,
         "n": len(first),

@@ -19,12 +19,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmorch.scripts.contract import serve
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 __all__ = ["generate_topology"]
 
@@ -97,11 +94,12 @@ def _check_size(kind: str, nodes: int, options: dict[str, Any]) -> None:
         raise ValueError(f"{kind} with {nodes} nodes would have about {likely:.0f} edges; {_MOST_EDGES} is the most")
 
 
-def _graph(kind: str, nodes: int, options: dict[str, Any], seed: int | None) -> nx.Graph[int]:
+def _graph(kind: str, nodes: int, options: dict[str, Any], seed: int | None) -> Any:  # Any: a graph of networkx
     """networkx takes 0.1 s to import, so it is loaded here."""
-    import networkx as nx
+    import networkx
 
-    makers: dict[str, Callable[[], nx.Graph[Any]]] = {
+    nx: Any = networkx  # its generators have no types
+    makers: dict[str, Callable[[], Any]] = {
         "small_world": lambda: nx.watts_strogatz_graph(nodes, options["k"], options["p"], seed=seed),
         "random": lambda: nx.fast_gnp_random_graph(nodes, options["edge_prob"], seed=seed),
         "scale_free": lambda: nx.barabasi_albert_graph(nodes, options["m"], seed=seed),
@@ -121,10 +119,11 @@ def _graph(kind: str, nodes: int, options: dict[str, Any], seed: int | None) -> 
         raise ValueError(f"{kind}: {error}") from error
 
 
-def _grid(nodes: int) -> nx.Graph[int]:
+def _grid(nodes: int) -> Any:  # Any: a graph of networkx
     """The most nearly square grid with exactly so many nodes, row by row."""
-    import networkx as nx
+    import networkx
 
+    nx: Any = networkx  # as above
     rows = next(rows for rows in range(int(nodes**0.5), 0, -1) if nodes % rows == 0)
     return nx.convert_node_labels_to_integers(nx.grid_2d_graph(rows, nodes // rows), ordering="sorted")
 

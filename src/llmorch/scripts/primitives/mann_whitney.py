@@ -42,7 +42,7 @@ def mann_whitney(group1: Sequence[float], group2: Sequence[float], *, alpha: flo
     return {
         "u_statistic": float(found.statistic),
         "p_value": float(found.pvalue),
-        "significant": is_significant(found.statistic, found.pvalue, limit),
+        "significant": is_significant(found, limit),
         "alpha": limit,
     }
 

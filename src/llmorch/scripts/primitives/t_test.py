@@ -49,7 +49,7 @@ def t_test(group1: Sequence[float], group2: Sequence[float], *, alpha: float = 0
         "t_statistic": float(found.statistic),
         "degrees_of_freedom": float(found.df),
         "p_value": float(found.pvalue),
-        "significant": is_significant(found.statistic, found.pvalue, limit),
+        "significant": is_significant(found, limit),
         "alpha": limit,
         "group1_stats": one,
         "group2_stats": other,

@@ -88,6 +88,17 @@ def test_a_batch_gives_each_row_its_own_result(tmp_path: Path) -> None:
         assert row.split()[1] in found
 
 
+def test_people_decide_while_no_process_waits(tmp_path: Path) -> None:
+    printed = output_of("approval.py", tmp_path)
+    assert printed.splitlines() == [
+        "waiting ['teaser', 'review']",
+        "waiting shorter | How do bees talk?",
+        "Step 'post' wants to use the tool 'publish' with {\"title\": \"Bees Dance\"}. May it?",
+        "succeeded The post is out.",
+        "published as bees-dance.html",
+    ]
+
+
 def test_hooks_see_events_and_refuse_a_call(tmp_path: Path) -> None:
     printed = output_of("hooks.py", tmp_path)
     assert "start    fine" in printed

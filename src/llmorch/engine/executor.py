@@ -17,7 +17,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from .. import _clock
+from .. import _clock, _wake
 from .._clock import monotonic
 from ..errors import TimedOut
 from ..events import Event, RunCancelRequested, RunFinished, StepCancelled, Warned
@@ -46,7 +46,7 @@ class _Alone:
     __slots__ = ("cancel_scope",)
 
     def __init__(self) -> None:
-        self.cancel_scope = anyio.CancelScope()
+        self.cancel_scope = _wake.cancel_scope()
 
     async def __aenter__(self) -> _Alone:
         self.cancel_scope.__enter__()

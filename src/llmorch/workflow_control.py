@@ -218,4 +218,5 @@ def placed(action: Any) -> Placed:  # Any: whatever somebody takes for an action
         function = function_action(given)
         name = getattr(given, "__name__", type(given).__name__)
         return Placed(function, name, {param.name for param in function.params})
-    raise TypeError(f"a step is a Payload, Workflow, Script, Question or Python function, not {type(given).__name__}")
+    kind = type(cast(object, action)).__name__
+    raise TypeError(f"a step is a Payload, Workflow, Script, Question or Python function, not {kind}")

@@ -147,16 +147,15 @@ class Containers:
             inner.stopped = inner.stopped or reason
             if inner.scope is not None:
                 inner.scope.cancel()
+            elif inner.status == "waiting":  # for a person, and no task does
+                self.asking.close(inner)
+                self.journal.append(StepCancelled(inner.path, inner.stopped or ""))
             else:
                 wind_down(inner, self.state.ready)
 
     def drop(self, state: StepState) -> None:
         """Nobody needs the answer to a question any more."""
-        self.asking.close(state)
-        if state.scope is None:
-            self.journal.append(StepCancelled(state.path, "its workflow has failed"))
-        else:
-            self._stop(state, "its workflow has failed")
+        self._stop(state, "its workflow has failed")
 
     @property
     def _own_timers(self) -> Timers:

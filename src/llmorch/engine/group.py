@@ -35,12 +35,12 @@ def is_lone(state: RunState) -> bool:
     steps = state.frame.compiled.steps
     if len(steps) != 1 or state.definition.checks or not is_leaf(steps[0].definition.action):
         return False
-    if steps[0].definition.map is not None:
+    if steps[0].definition.map is not None or steps[0].definition.on_unknown == "ask":
         return False
     action = steps[0].definition.action
     if isinstance(action, PayloadAction):
         return not any(tool.requires_approval for tool in action.payload.tools)
-    return isinstance(action, FunctionAction | ScriptAction) and steps[0].definition.on_unknown != "ask"
+    return isinstance(action, FunctionAction | ScriptAction)
 
 
 def bare(error: BaseException) -> BaseException:

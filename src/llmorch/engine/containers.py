@@ -147,15 +147,17 @@ class Containers:
             inner.stopped = inner.stopped or reason
             if inner.scope is not None:
                 inner.scope.cancel()
+            elif inner.status == "waiting":
+                self.asking.close(inner)
+                self.journal.append(StepCancelled(inner.path, inner.stopped))
             else:
                 wind_down(inner, self.state.ready)
 
     def drop(self, state: StepState) -> None:
-        """Nobody needs the answer to a question any more."""
-        self.asking.close(state)
-        if state.scope is None:
-            self.journal.append(StepCancelled(state.path, "its workflow has failed"))
-        else:
+        """Nobody needs the answer to a question any more, nor what holds it inside the workflow that has failed."""
+        while (holder := state.owner or (None if state.frame.closed else state.frame.parent)) is not None:
+            state = holder
+        if state.finished_us is None:
             self._stop(state, "its workflow has failed")
 
     @property

@@ -74,7 +74,8 @@ class RunKeeper(RunReader):
             self._alarms[run_id] = _wake.spawn(self._wake_up, run_id, min(deadlines))
 
     async def _wake_up(self, run_id: str, deadline_us: int) -> None:
-        await _clock.sleep(max(deadline_us - now_us(), 0) / 1_000_000)
+        while (left_us := deadline_us - now_us()) > 0:  # the loop's clock may be ahead of the one deadlines are told by
+            await _clock.sleep(left_us / 1_000_000)
         self._alarms.pop(run_id, None)
         if not self._launcher.closing:
             await self._claim(run_id, now=deadline_us)

@@ -1,4 +1,4 @@
-"""What the tests of questions to people set up: an orchestrator over any store, and a wall clock that follows the loop's."""
+"""What tests of questions set up: an orchestrator over any store, and a wall clock that follows the loop's."""
 
 from __future__ import annotations
 

@@ -7,12 +7,14 @@ met must agree.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["text", "int", "list", "dict", "bool", "any"]
+Kind = Literal["text", "int", "list", "dict", "bool", "word", "any"]
 REQUIRED = object()
+CHOICE = "?"
+"""The binding that decides which branch of a `Pick` is taken."""
 
 
 class Failed(Exception):
@@ -86,12 +88,9 @@ class Each:
         return f"each({self.source})"
 
 
-Arg = Lit | Ref | FirstOf | FirstN | Opt | ListOf | DictOf | Each
-
-
 @dataclass(frozen=True)
 class When:
-    """`ref` is a reference itself, the other forms are expressions."""
+    """A condition; `ref` is a reference itself, the other forms are expressions."""
 
     form: Literal["ref", "name", "not", "and", "or", "over"]
     refs: tuple[Ref, ...]
@@ -108,6 +107,51 @@ class When:
             case _:
                 return '"' + f" {self.form} ".join(names) + '"'
 
+    def holds(self, values: list[Any]) -> bool:
+        """What it says of the values of its references; raises `TypeError` where they cannot be compared."""
+        match self.form:
+            case "not":
+                return not values[0]
+            case "or":
+                return any(values)
+            case "over":
+                return bool(values[0] > 3)
+            case _:
+                return all(values)
+
+
+Arg = Lit | Ref | FirstOf | FirstN | Opt | ListOf | DictOf | Each | When  # a condition as the choice of a `Pick`
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a loop asks after a turn: an expression, or a function that says the same."""
+
+    form: Literal["output", "over", "key", "turn", "count", "input", "pair"]
+    number: int = 0
+    name: str = ""
+    as_function: bool = False
+
+    @property
+    def expression(self) -> str:
+        return {
+            "output": "output", "over": f"output > {self.number}", "key": "output.k", "count": "iteration",
+            "turn": f"iteration >= {self.number}", "input": f"inputs.{self.name}",
+            "pair": f"[inputs.{self.name}, output]",
+        }[self.form]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{'lambda: ' if self.as_function else ''}{self.expression}"
+
+    def value(self, output: Any, inputs: Mapping[str, Any], iteration: int) -> Any:
+        """What it says; raises `TypeError` or `LookupError` where it can say nothing."""
+        says: dict[str, Callable[[], Any]] = {
+            "output": lambda: output, "over": lambda: output > self.number, "key": lambda: output["k"],
+            "turn": lambda: iteration >= self.number, "count": lambda: iteration,
+            "input": lambda: inputs[self.name], "pair": lambda: [inputs[self.name], output],
+        }  # fmt: skip
+        return says[self.form]()
+
 
 @dataclass(frozen=True)
 class Dflt:
@@ -119,9 +163,9 @@ class Dflt:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A prompt or a function; of the answers one in `fails` is a failure (0: none)."""
+    """A prompt, question, function or script; of the answers one in `fails` is a failure (0: none)."""
 
-    how: Literal["prompt", "async", "sync", "inline"]
+    how: Literal["prompt", "ask", "async", "sync", "inline", "script"]
     tag: str
     kind: Kind
     fails: int
@@ -131,9 +175,41 @@ class Leaf:
 
 
 @dataclass(frozen=True)
+class Loop:
+    body: Leaf | Flow
+    until: Rule
+    most: int
+    carry: Mapping[str, Rule] = field(default_factory=dict[str, Rule])
+    on_exhausted: Literal["keep", "fail"] = "keep"
+
+    def __str__(self) -> str:
+        carry = ", ".join(f"{name}: {rule}" for name, rule in self.carry.items())
+        return f"loop until {self.until}, {self.most} times, carry {{{carry}}}, exhausted {self.on_exhausted}"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What a `Pick` may run, and which of its bindings are for it."""
+
+    action: Leaf | Flow
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One of several actions: that whose key is the choice, which stands among the bindings as `CHOICE`."""
+
+    branches: Mapping[str, Branch]
+    otherwise: Branch | None = None
+
+    def __str__(self) -> str:
+        return f"dispatch among {', '.join(self.branches)}{', else otherwise' if self.otherwise else ''}"
+
+
+@dataclass(frozen=True)
 class Step:
     name: str
-    action: Leaf | Flow
+    action: Leaf | Flow | Loop | Pick
     bindings: Mapping[str, Arg] = field(default_factory=dict[str, Arg])
     after: tuple[str, ...] = ()
     when: When | None = None
@@ -165,10 +241,36 @@ def told(flow: Flow) -> list[str]:
         words += [f"when={one.when}"] if one.when else []
         words += [f"on_error={one.on_error}"] if one.on_error else []
         words += [f"concurrency={one.concurrency}"] if one.concurrency else []
-        action = one.action if isinstance(one.action, Leaf) else "workflow"
+        action = "workflow" if isinstance(one.action, Flow) else one.action
         lines.append(f"{one.name} = {'map' if one.is_map else 'add'}({action}; {'; '.join(words)})")
-        lines += [f"    {line}" for line in (told(one.action) if isinstance(one.action, Flow) else ())]
+        for key, inner, reads in inside(one):
+            if inner is not one.action and isinstance(inner, Leaf):
+                lines.append(f"    {key}: {inner}; reads {', '.join(reads)}")
+            elif isinstance(inner, Flow):
+                lines += [f"    {key}: {line}" for line in told(inner)]
     return [*lines, f"returns {flow.output}"]
+
+
+def inside(step: Step) -> Iterator[tuple[str, Leaf | Flow, tuple[str, ...]]]:
+    """The actions of a step: its own, the body of a loop, each branch with its key; and what each of them reads."""
+    match step.action:
+        case Loop(body):
+            yield "", body, tuple(step.bindings)
+        case Pick(branches, otherwise):
+            for key, branch in (*branches.items(), *((("otherwise", otherwise),) if otherwise else ())):
+                yield key, branch.action, branch.reads
+        case _:
+            yield "", step.action, tuple(step.bindings)
+
+
+def leaves(flow: Flow) -> Iterator[Leaf]:
+    """Every leaf at any depth."""
+    for step in flow.steps:
+        for _, action, _ in inside(step):
+            if isinstance(action, Leaf):
+                yield action
+            else:
+                yield from leaves(action)
 
 
 def answer(leaf: Leaf, seen: str) -> Any:
@@ -186,5 +288,7 @@ def answer(leaf: Leaf, seen: str) -> Any:
             return {"k": number % 10, "l": digits}
         case "bool":
             return number % 2 == 0
+        case "word":
+            return "xyz"[number % 3]
         case _:
             return f"{leaf.tag}-{number % 100}" + (" {{ 7*7 }}" if number % 5 == 0 else "")

@@ -1,23 +1,20 @@
-"""Described workflows: built with the public API, and drawn by hypothesis."""
+"""Described workflows drawn by hypothesis."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
 
-from llmorch import Default, Payload, Workflow, each, first_n, first_of, optional, step
-from llmorch.errors import BadRequest
-from llmorch.requests import ProviderRequest
 from tests.flow.described import (
+    CHOICE,
     REQUIRED,
     Arg,
+    Branch,
     Dflt,
     DictOf,
     Each,
-    Failed,
     FirstN,
     FirstOf,
     Flow,
@@ -25,156 +22,32 @@ from tests.flow.described import (
     Leaf,
     ListOf,
     Lit,
+    Loop,
     Opt,
+    Pick,
     Ref,
+    Rule,
     Step,
     When,
-    answer,
 )
 
-# Building the real thing
-
-Pace = Callable[[], Awaitable[None]]
-
-
-def build(flow: Flow, pace: Pace, *, name: str = "top") -> Workflow[Any]:
-    """The workflow that the description describes; `pace` waits a little before each answer of an async function."""
-    wf: Workflow[Any] = Workflow(name, on_error=flow.on_error)
-    refs: dict[str, Any] = {}
-    for given, default in flow.inputs.items():
-        refs[given] = wf.input(given, Any) if default is REQUIRED else wf.input(given, Any, default=default)
-    for one in flow.steps:
-        # A prompt's variable that has a step's own name binds to it without being told.
-        bindings = {key: _bound(arg, refs) for key, arg in one.bindings.items() if arg != Ref(key)}
-        options: dict[str, Any] = {"name": one.name, "after": tuple(refs[before] for before in one.after)}
-        if one.when is not None:
-            options["when"] = _bound(one.when.refs[0], refs) if one.when.form == "ref" else str(one.when)[1:-1]
-        if one.on_error is not None:
-            options["on_error"] = Default(one.on_error.value) if isinstance(one.on_error, Dflt) else one.on_error
-        action = _action(one, pace)
-        if one.is_map:
-            refs[one.name] = wf.map(action, concurrency=one.concurrency, **options, **bindings)
-        else:
-            refs[one.name] = wf.add(action, **options, **bindings)
-    return wf.returns(_bound(flow.output, refs))
-
-
-def provider_script(flow: Flow, pace: Pace) -> dict[str, object]:
-    """What a `ScriptedProvider` needs to answer the prompts of the workflow."""
-    leaves = {leaf.tag: leaf for leaf in _leaves(flow)}
-
-    async def respond(request: ProviderRequest) -> object:
-        await pace()
-        text = request.messages[-1].text
-        try:
-            return answer(leaves[text.partition(" ")[0]], f"{request.step}|{text}")
-        except Failed as failed:
-            raise BadRequest(str(failed)) from None
-
-    return {"*": respond}
-
-
-def _leaves(flow: Flow) -> list[Leaf]:
-    found: list[Leaf] = []
-    for one in flow.steps:
-        found += _leaves(one.action) if isinstance(one.action, Flow) else [one.action]
-    return found
-
-
-def template(leaf: Leaf, variables: Mapping[str, Any]) -> str:
-    return f"{leaf.tag} " + " ".join(f"{name}=[{{{{ {name} }}}}]" for name in variables)
-
-
-def _bound(arg: Arg, refs: Mapping[str, Any]) -> Any:
-    match arg:
-        case Lit(value):
-            return value
-        case Ref(name, path):
-            ref = refs[name]
-            for key in path:
-                ref = ref[key]
-            return ref
-        case FirstOf(several):
-            return first_of(*(_bound(one, refs) for one in several))
-        case FirstN(several, n):
-            return first_n([_bound(one, refs) for one in several], n)
-        case Opt(inner, default):
-            return optional(_bound(inner, refs), default=default)
-        case ListOf(parts):
-            return [_bound(part, refs) for part in parts]
-        case DictOf(parts):
-            return {key: _bound(part, refs) for key, part in parts.items()}
-        case Each(source):
-            return each(_bound(source, refs))
-
-
-def _action(one: Step, pace: Pace) -> Any:
-    if isinstance(one.action, Flow):
-        return build(one.action, pace, name=f"flow-{one.name}")
-    if one.action.how == "prompt":
-        output = list[int] if one.action.kind == "list" else str
-        return Payload(f"payload-{one.action.tag}", template(one.action, one.bindings), output=output)
-    return _function(one.action, len(one.bindings), pace)
-
-
-def _function(leaf: Leaf, arity: int, pace: Pace) -> Callable[..., Any]:
-    def compute(*values: Any) -> Any:
-        seen = json.dumps(values)
-        for value in values:
-            if isinstance(value, list):
-                value.append("spoilt")  # each reader has its own copy, so nobody else may see this
-        return answer(leaf, seen)
-
-    if leaf.how == "async":
-        return _async_function(compute, arity, pace)
-
-    def zero() -> Any:
-        return compute()
-
-    def one(a: Any) -> Any:
-        return compute(a)
-
-    def two(a: Any, b: Any) -> Any:
-        return compute(a, b)
-
-    def three(a: Any, b: Any, c: Any) -> Any:
-        return compute(a, b, c)
-
-    function = (zero, one, two, three)[arity]
-    return step(inline=True)(function) if leaf.how == "inline" else function
-
-
-def _async_function(compute: Callable[..., Any], arity: int, pace: Pace) -> Callable[..., Any]:
-    async def zero() -> Any:
-        await pace()
-        return compute()
-
-    async def one(a: Any) -> Any:
-        await pace()
-        return compute(a)
-
-    async def two(a: Any, b: Any) -> Any:
-        await pace()
-        return compute(a, b)
-
-    async def three(a: Any, b: Any, c: Any) -> Any:
-        await pace()
-        return compute(a, b, c)
-
-    return (zero, one, two, three)[arity]
-
-
-# Drawing
-
 _LITERALS = ("x", "{{ 7*7 }}", 3, None, [1, "zwölf"], {"k": [True]})
-_DEFAULTS: dict[str, Any] = {"int": 0, "list": [7], "dict": {"k": 1, "l": [1]}, "bool": False}
+_DEFAULTS: dict[str, Any] = {"int": 0, "list": [7], "dict": {"k": 1, "l": [1]}, "bool": False, "word": "x"}
+_FORMS = ("add",) * 9 + ("map",) * 4 + ("loop",) * 3 + ("pick",) * 3
+_LEAVES = ("prompt", "prompt", "ask", "async", "async", "sync", "inline")
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "prompt": ("text", "list", "word"), "ask": ("text", "int", "list", "bool", "word"), "script": ("text", "dict"),
+}  # fmt: skip
+_KEYS: dict[Kind, tuple[str, ...]] = {
+    "word": ("x", "y", "z"), "bool": ("true", "false"), "int": ("0", "1", "2", "3", "4"),
+}  # fmt: skip
 
 
 class _Maker:
     """Draws one workflow; knows what each name in reach gives and under which policy."""
 
-    def __init__(self, draw: Any, numbers: list[int], depth: int) -> None:
-        self.draw, self.numbers, self.depth = draw, numbers, depth
+    def __init__(self, draw: Any, numbers: list[int], depth: int, *, leaves: tuple[str, ...]) -> None:
+        self.draw, self.numbers, self.depth, self.leaves = draw, numbers, depth, leaves
         self.kinds: dict[str, Kind] = {}
         self.policies: dict[str, object] = {}
 
@@ -198,17 +71,20 @@ class _Maker:
     def step(self, on_error: str) -> Step:
         name = self.fresh("s")
         policy = self.one_of((None, None, None, "fail", "skip", "skip", Dflt))
-        is_map = self.chance(25)
-        risky: Ref | None = None if is_map or not self.chance(8) else self.risky()
-        nested = self.depth < 2 and risky is None and self.chance(20)
-        if nested:
-            bindings, inputs, kinds = self.into_nested(is_map)
-            action: Leaf | Flow = _Maker(self.draw, self.numbers, self.depth + 1).flow(inputs, kinds)
-            kind: Kind = "any"
+        risky = self.risky() if self.chance(6) else None
+        form = "add" if risky is not None else self.one_of(_FORMS)
+        is_map = form == "map"
+        if risky is not None:
+            leaf = self.leaf(is_alone=True)
+            action: Leaf | Flow | Loop | Pick = leaf
+            bindings: dict[str, Arg] = {"a": risky}
+            kind = leaf.kind
+        elif form == "loop":
+            action, bindings, kind = self.loop()
+        elif form == "pick":
+            action, bindings, kind = self.pick()
         else:
-            action = self.leaf()
-            kind = action.kind
-            bindings = self.bindings(action, is_map) if risky is None else {"a": risky}
+            action, bindings, kind = self.inner(is_map=is_map, is_alone=not is_map)
         if policy is Dflt:
             policy = Dflt(None if is_map and self.chance(30) else _DEFAULTS.get(kind, "d"))
         after = (
@@ -220,12 +96,78 @@ class _Maker:
         concurrency = self.one_of((None, None, 1, 2)) if is_map else None
         return Step(name, action, bindings, tuple(after) if self.chance(25) else (), when, policy, is_map, concurrency)
 
-    def leaf(self) -> Leaf:
-        how = self.one_of(("prompt", "prompt", "async", "async", "sync", "inline"))
-        kind = self.one_of(
-            ("text", "list") if how == "prompt" else ("text", "int", "list", "list", "dict", "dict", "bool")
+    def inner(self, *, is_map: bool = False, is_alone: bool = False) -> tuple[Leaf | Flow, dict[str, Arg], Kind]:
+        """What a step runs itself, for each item or iteration, or as a branch; what that reads, and what it gives."""
+        if self.depth < 2 and self.chance(20):
+            bindings, inputs, kinds = self.into_nested(is_map)
+            nested = _Maker(self.draw, self.numbers, self.depth + 1, leaves=self.leaves)
+            return nested.flow(inputs, kinds), bindings, "any"
+        leaf = self.leaf(is_alone=is_alone)
+        return leaf, self.bindings(leaf, is_map), leaf.kind
+
+    def leaf(self, *, is_alone: bool) -> Leaf:
+        """A leaf; only where it is a step of its own may a question stay without an answer."""
+        how = self.one_of(self.leaves)
+        kind = self.one_of(_KINDS.get(how, ("text", "int", "list", "list", "dict", "dict", "bool", "word")))
+        rates = (
+            (0, 0, 0, 0, 0, 1) if how == "ask" and is_alone else (0,) if how == "ask" else (0, 0, 0, 0, 0, 0, 4, 2, 1)
         )
-        return Leaf(how, self.fresh("t"), kind, self.one_of((0, 0, 0, 0, 0, 0, 4, 2, 1)))
+        fails = self.one_of(rates)
+        return Leaf(how, self.fresh("t"), kind, fails)
+
+    def loop(self) -> tuple[Loop, dict[str, Arg], Kind]:
+        body, bindings, kind = self.inner()
+        names = list(body.inputs) if isinstance(body, Flow) else list(bindings)
+        most = self.one_of((1, 2, 2, 3, 3)) if names else 1
+        carried = self.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)) if names else []
+        is_any = isinstance(body, Flow) or body.how in ("async", "sync", "inline")
+        carry = {name: self.carried(name, names, kind, is_any=is_any) for name in carried}
+        until = self.until(kind, is_any=is_any)
+        return Loop(body, until, most, carry, self.one_of(("keep", "keep", "fail"))), bindings, kind
+
+    def until(self, kind: Kind, *, is_any: bool) -> Rule:
+        """A rule that may fail only where no plan can tell from the type of the output that it will."""
+        forms = ["turn", "turn", "output"] + ["over"] * 4 * (kind in ("int", "bool")) + ["key"] * 2 * (kind == "dict")
+        form = self.one_of(("over", "key")) if is_any and self.chance(5) else self.one_of(forms)
+        return Rule(form, self.draw(st.integers(0, 4)), as_function=self.chance(30))
+
+    def carried(self, name: str, names: list[str], kind: Kind, *, is_any: bool) -> Rule:
+        others = [other for other in names if other != name]
+        forms = ["output", "output", "count", "pair"] + ["input"] * bool(others) + ["key"] * (kind == "dict")
+        form = "key" if is_any and self.chance(4) else self.one_of(forms)
+        source = self.one_of(others) if form == "input" else name
+        return Rule(form, name=source, as_function=self.chance(30))
+
+    def pick(self) -> tuple[Pick, dict[str, Arg], Kind]:
+        choice, keys = self.choosing()
+        bindings: dict[str, Arg] = {}
+        kinds: set[Kind] = set()
+
+        def branch() -> Branch:
+            action, own, kind = self.inner()
+            for name, arg in own.items():
+                bindings.setdefault(name, arg)
+            kinds.add(kind)
+            return Branch(action, tuple(own))
+
+        branches = {key: branch() for key in keys}
+        otherwise = branch() if self.chance(60) else None
+        return Pick(branches, otherwise), {**bindings, CHOICE: choice}, kinds.pop() if len(kinds) == 1 else "any"
+
+    def choosing(self) -> tuple[Arg, list[str]]:
+        """What a dispatch decides by, and its keys: mostly some that may come."""
+        number = [name for name, kind in self.kinds.items() if kind in ("int", "bool")]
+        if number and self.chance(25):
+            return When(self.one_of(("not", "over")), (Ref(self.one_of(number)),)), self.some(("true", "false"))
+        words = [name for name, kind in self.kinds.items() if kind in _KEYS]
+        if words and self.chance(75):
+            ref = Ref(self.one_of(words))
+            return ref, self.some(_KEYS[self.kinds[ref.name]])
+        chosen: Ref | FirstOf | FirstN | Opt = self.choice(self.one_of(("ref", "first_of", "first_n")))
+        return Opt(chosen, "x") if self.chance(30) else chosen, self.some(("x", "y", "null", "3"))
+
+    def some(self, keys: tuple[str, ...]) -> list[str]:
+        return list(self.draw(st.lists(st.sampled_from(keys), min_size=1, max_size=3, unique=True)))
 
     def bindings(self, leaf: Leaf, is_map: bool) -> dict[str, Arg]:
         args = [self.arg() for _ in range(self.draw(st.integers(0, 2 if is_map else 3)))]
@@ -331,8 +273,9 @@ class _Maker:
 
 
 @st.composite
-def flows(draw: Any) -> Flow:
+def flows(draw: Any, *, with_scripts: bool = False) -> Flow:
     """Workflows of 3 to 9 steps, nested at most twice, whose required inputs are `p` (list) and `q` (number)."""
-    return _Maker(draw, [0], 0).flow(
+    leaves = (*_LEAVES, "script") if with_scripts else _LEAVES
+    return _Maker(draw, [0], 0, leaves=leaves).flow(
         {"p": REQUIRED, "q": REQUIRED, "r": "spare"}, {"p": "list", "q": "int", "r": "text"}
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import getitem
@@ -29,14 +29,11 @@ SKIPPED = End("skipped")
 LOST = End("skipped because of a failure")
 FAILED = End("failed, or names what is missing")
 NEVER = End("waits for what failed under 'fail'")
-WHEN: dict[str, Callable[[list[Any]], Any]] = {
-    "ref": all, "name": all, "and": all, "or": any, "not": lambda v: not v[0], "over": lambda v: v[0] > 3,
-}  # fmt: skip
 
 
 @dataclass
 class Reference:
-    """The results; `loose` holds the prefix of each workflow that failed under `"fail"`."""
+    """The results; `loose` holds the prefix of each workflow that failed under `"fail"`, `requests` what was asked."""
 
     log: Sequence[str] | None = None  # paths in the order in which they got a value; None: the declared order
     status: str = ""
@@ -64,12 +61,12 @@ class Reference:
     def _step(self, step: d.Step, scope: Mapping[str, End], prefix: str, policy: str | d.Dflt) -> End:
         path = prefix + step.name
         bound = {key: self._read(arg, scope, prefix) for key, arg in step.bindings.items()}
-        asked = [self._read(ref, scope, prefix) for ref in step.when.refs] if step.when else []
-        if NEVER in [*bound.values(), *asked, *(scope[name] for name in step.after)]:
+        asked = self._read(step.when or d.Lit(True), scope, prefix)
+        if NEVER in [*bound.values(), asked, *(scope[name] for name in step.after)]:
             self.steps[path] = ("pending", None)
             return NEVER
         itself = "skip" if step.is_map and isinstance(policy, d.Dflt) else policy  # Default is for items
-        if gate := _gate([*bound.values()]) or _gate(asked) or _ask(step.when, asked):
+        if gate := _gate([*bound.values()]) or _gate([asked]) or (None if asked.value else SKIPPED):
             return self._end(path, gate, itself)
         values = {key: end.value for key, end in bound.items()}
         if not step.is_map:
@@ -84,19 +81,46 @@ class Reference:
             return self._end(path, FAILED, itself)
         return self._end(path, End("value", [end.value for end in ends if end.kind == "value"]), policy)
 
-    def _act(self, action: d.Leaf | d.Flow, values: Mapping[str, Any], path: str) -> End:
-        if isinstance(action, d.Flow):
-            return self._flow(action, values, f"{path}/")
+    def _act(self, action: d.Leaf | d.Flow | d.Loop | d.Pick, values: Mapping[str, Any], path: str) -> End:
+        if not isinstance(action, d.Leaf):
+            act = {d.Flow: self._flow, d.Loop: self._loop, d.Pick: self._pick}[type(action)]
+            return act(action, values, path if isinstance(action, d.Loop) else f"{path}/")
         seen = json.dumps(list(values.values()))
-        if action.how == "prompt":
-            texts = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in values.items()}
-            prompt = f"{action.tag} " + " ".join(f"{key}=[{text}]" for key, text in texts.items())
+        if action.how in ("prompt", "ask"):
+            prompt = f"{action.tag} " + " ".join(f"{key}=[{_text(value)}]" for key, value in values.items())
             self.requests[path, prompt] += 1
             seen = f"{path}|{prompt}"
         try:
             return End("value", d.answer(action, seen))
         except d.Failed:
             return FAILED
+
+    def _loop(self, loop: d.Loop, values: Mapping[str, Any], path: str) -> End:
+        end, known = SKIPPED, loop.body.inputs if isinstance(loop.body, d.Flow) else {}
+        for turn in range(loop.most):
+            end = self._act(loop.body, values, f"{path}@{turn}")
+            self._end(f"{path}@{turn}", end, "skip")
+            try:
+                told = (end.value, {**known, **values}, turn)
+                if end.kind != "value" or loop.until.value(*told):
+                    return end
+                if turn + 1 < loop.most:
+                    values = {**values, **{name: rule.value(*told) for name, rule in loop.carry.items()}}
+            except (LookupError, TypeError):
+                return FAILED
+        return FAILED if loop.on_exhausted == "fail" else end
+
+    def _pick(self, pick: d.Pick, values: Mapping[str, Any], prefix: str) -> End:
+        chosen = _text(values[d.CHOICE])
+        branches = {**pick.branches, **({"otherwise": pick.otherwise} if pick.otherwise else {})}
+        key = chosen if chosen in pick.branches else "otherwise"
+        if key not in branches:
+            return FAILED
+        self.steps |= {prefix + other: ("skipped", None) for other in branches}
+        end = self._act(branches[key].action, {name: values[name] for name in branches[key].reads}, prefix + key)
+        if self._end(prefix + key, end, "fail") == NEVER:
+            self.loose.append(prefix)
+        return end
 
     def _end(self, path: str, end: End, policy: str | d.Dflt) -> End:
         if end != FAILED:
@@ -123,6 +147,12 @@ class Reference:
                 return next((end for end in ends if end not in (SKIPPED, LOST)), LOST if LOST in ends else SKIPPED)
             case d.FirstN(refs, n):
                 return self._first_n({prefix + ref.name: self._read(ref, scope, prefix) for ref in refs}, n)
+            case d.When(_, refs):
+                ends = [self._read(ref, scope, prefix) for ref in refs]
+                try:
+                    return _gate(ends) or End("value", arg.holds([end.value for end in ends]))
+                except TypeError:
+                    return FAILED
         named: Mapping[Any, d.Arg] = arg.parts if isinstance(arg, d.DictOf) else dict(enumerate(arg.parts))
         parts = {key: self._read(part, scope, prefix) for key, part in named.items()}
         if (gate := _gate([*parts.values()])) and not (lenient and gate in (SKIPPED, LOST)):
@@ -143,8 +173,6 @@ def _gate(ends: Sequence[End]) -> End | None:
     return next((mark for mark in (NEVER, LOST, SKIPPED, FAILED) if mark in ends), None)
 
 
-def _ask(when: d.When | None, ends: Sequence[End]) -> End | None:
-    try:
-        return None if when is None or WHEN[when.form]([end.value for end in ends]) else SKIPPED
-    except TypeError:
-        return FAILED
+def _text(value: Any) -> str:
+    """How a value stands in a text, and what it is as a choice."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -223,7 +223,7 @@ async def test_what_nobody_asks_cannot_be_answered(memory: Place) -> None:
         handle = await waiting(d.orch, wf)
         with pytest.raises(NoSuchQuestion, match="did you mean 'first-one'"):
             await handle.answer("first-on", "x")
-        with pytest.raises(NoSuchQuestion, match="'second' .* asks nothing just now"):
+        with pytest.raises(NoSuchQuestion, match=r"'second' .* asks nothing just now"):
             await handle.answer("second", "too early")
         await handle.answer("first_one", "by its name in templates")
         await handle.result()

@@ -153,7 +153,7 @@ async def test_a_deadline_that_passed_while_no_process_was_there_counts_on_comin
         handle = await waiting(a.orch, wf)
     await anyio.sleep(100)
     async with process(SharedStore("b", of=here), recover=False) as b:
-        with pytest.raises(NoSuchQuestion, match="The time to answer .* is up"):
+        with pytest.raises(NoSuchQuestion, match=r"The time to answer .* is up"):
             await b.orch.answer(handle.id, "q", 3)
     async with process(SharedStore("c", of=here), workflows=[wf]) as c:
         run = await c.orch.attach(handle.id).result()

@@ -1,4 +1,4 @@
-"""Runs that wait for people: nobody carries them out, and they are cancelled, read, forked and begun again like others."""
+"""Runs that wait for people: owned by nobody, and cancelled, read, forked and begun again like others."""
 
 from __future__ import annotations
 

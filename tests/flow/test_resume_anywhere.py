@@ -16,8 +16,9 @@ from llmorch import Event, Orchestrator, RunFinished, StepFailed, StepSucceeded
 from llmorch.ports import RunRow
 from llmorch.stores.memory import MemoryStore
 from llmorch.testing import ScriptedProvider, run_virtual
+from tests.flow.built import build, provider_script
 from tests.flow.described import Flow
-from tests.flow.random_dags import build, flows, provider_script
+from tests.flow.random_dags import flows
 from tests.flow.test_reference import INPUTS, PHASES, Observed, differences
 
 EXAMPLES = int(os.environ.get("RANDOM_RESUMES", "60"))

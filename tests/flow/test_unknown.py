@@ -231,7 +231,9 @@ async def test_a_late_answer_settles_what_was_asked() -> None:
             assert (await again.result()).status == "waiting"
             run = await again.result(wait_for_answers=True)
             assert (run.status, run["ask"], run.output, b.asked) == ("succeeded", "old", "N", ["next"])
-            ends = [event for event in await b.log(handle.id) if isinstance(event, CallFinished) and event.step == "ask"]
+            ends = [
+                event for event in await b.log(handle.id) if isinstance(event, CallFinished) and event.step == "ask"
+            ]
             assert len(ends) == 1, "one bill"
 
 

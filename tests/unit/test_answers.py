@@ -48,7 +48,9 @@ def test_what_is_asked_again_is_open_again() -> None:
     assert after(asked(), StepAnswered("q", 3), again).at("q", "r") is again
 
 
-@pytest.mark.parametrize("end", [StepFailed("q", Failure("TimedOut", "late")), StepCancelled("q"), RunFinished("failed")])
+@pytest.mark.parametrize(
+    "end", [StepFailed("q", Failure("TimedOut", "late")), StepCancelled("q"), RunFinished("failed")]
+)
 def test_what_ended_without_an_answer_asks_nothing(end: Any) -> None:
     with pytest.raises(NoSuchQuestion, match="asks nothing just now"):
         after(asked(), end).at("q", "r")
@@ -62,7 +64,7 @@ def test_a_wrong_name_is_told_the_right_one() -> None:
 
 def test_after_its_time_nothing_counts() -> None:
     assert after(asked(deadline=now_us() + 60_000_000)).at("q", "r")
-    with pytest.raises(NoSuchQuestion, match="The time to answer .* is up"):
+    with pytest.raises(NoSuchQuestion, match=r"The time to answer .* is up"):
         after(asked(deadline=now_us() - 1)).at("q", "r")
 
 

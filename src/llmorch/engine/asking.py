@@ -80,7 +80,10 @@ class Asking:
         if question is None:
             return
         if question.deadline is not None:
-            left_s = max(question.deadline - now_us(), 0) / _MICROSECONDS
+            left_s = (question.deadline - now_us()) / _MICROSECONDS
+            if left_s <= 0:  # at once, for a run that only waits is given up before a timer could fire
+                self._expire(state, question)
+                return
             self._timers().start(_timer(state), left_s, lambda: self._expire(state, question))
         self._conductor.asked(question)
 

@@ -154,8 +154,11 @@ class Containers:
                 wind_down(inner, self.state.ready)
 
     def drop(self, state: StepState) -> None:
-        """Nobody needs the answer to a question any more."""
-        self._stop(state, "its workflow has failed")
+        """Nobody needs the answer to a question any more, nor what holds it inside the workflow that has failed."""
+        while (holder := state.owner or (None if state.frame.closed else state.frame.parent)) is not None:
+            state = holder
+        if state.finished_us is None:
+            self._stop(state, "its workflow has failed")
 
     @property
     def _own_timers(self) -> Timers:

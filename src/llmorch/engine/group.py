@@ -5,8 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import cast
 
-import anyio
-
+from .. import _wake
 from ..definition.actions import FunctionAction, PayloadAction, ScriptAction, is_leaf
 from .state.run import RunState
 
@@ -19,7 +18,7 @@ class Alone:
     __slots__ = ("cancel_scope",)
 
     def __init__(self) -> None:
-        self.cancel_scope = anyio.CancelScope()
+        self.cancel_scope = _wake.cancel_scope()
 
     async def __aenter__(self) -> Alone:
         self.cancel_scope.__enter__()

@@ -170,6 +170,7 @@ class Vendor:
         self._transport = transport
         self._http_made: Http | None = None
         self._made: _Made | None = None
+        self._asked = Origin(name, self._host, "", home.variable if self._is_own else "")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self._name!r}, base_url={self._base_url!r})"
@@ -309,7 +310,10 @@ class Vendor:
             await self._http_made.aclose()
 
     def _origin(self, model: str) -> Origin:
-        return Origin(self._name, self._host, model, self._home.variable if self._is_own else "")
+        asked = self._asked
+        if asked.model != model:  # most programs ask the same one again and again
+            asked = self._asked = replace(asked, model=model)
+        return asked
 
     def _http(self) -> Http:
         if self._http_made is None:

@@ -71,7 +71,9 @@ def test_a_question_is_frozen_and_takes_nothing_else() -> None:
 def test_an_approval_is_a_value() -> None:
     assert Approval(approved=True) == Approval(approved=True, note="")
     assert hash(Approval(approved=True)) == hash(Approval.model_validate({"approved": True}))
-    assert Approval.model_validate(Approval(approved=False, note="n").model_dump()) == Approval(approved=False, note="n")
+    assert Approval.model_validate(Approval(approved=False, note="n").model_dump()) == Approval(
+        approved=False, note="n"
+    )
     with pytest.raises(ValidationError):
         Approval.model_validate({"note": "no word on it"})
     with pytest.raises(ValidationError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,10 +141,7 @@ def _bound(arg: Arg, refs: Mapping[str, Any]) -> Any:
         case Lit(value):
             return value
         case Ref(name, path):
-            ref = refs[name]
-            for key in path:
-                ref = ref[key]
-            return ref
+            return reduce(getitem, path, refs[name])
         case FirstOf(several):
             return first_of(*(_bound(one, refs) for one in several))
         case FirstN(several, n):

@@ -158,12 +158,9 @@ class Vendor:
         parts = urlsplit(self._base_url)
         self._host = parts.netloc
         self._is_own = home.owns(self._base_url)
+        is_needed = self._is_own and home.needs_key
         self._keys = Keys(
-            api_key,
-            variable=home.variable,
-            host=parts.hostname or "",
-            is_vendor=self._is_own,
-            is_needed=self._is_own and home.needs_key,
+            api_key, variable=home.variable, host=parts.hostname or "", is_vendor=self._is_own, is_needed=is_needed
         )
         self._own_headers = Quiet(headers or {})
         register_headers(self._own_headers)
@@ -310,10 +307,9 @@ class Vendor:
             await self._http_made.aclose()
 
     def _origin(self, model: str) -> Origin:
-        asked = self._asked
-        if asked.model != model:  # most programs ask the same one again and again
-            asked = self._asked = replace(asked, model=model)
-        return asked
+        if self._asked.model != model:  # most programs ask the same one again and again
+            self._asked = replace(self._asked, model=model)
+        return self._asked
 
     def _http(self) -> Http:
         if self._http_made is None:

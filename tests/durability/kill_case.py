@@ -8,16 +8,17 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
 from tests.durability.kill_child import Orders, Outcome
 from tests.durability.kill_fixtures import FIXTURES
-from tests.durability.kill_judge import Baseline, Fault, Judge, Log, Note
+from tests.durability.kill_judge import Answer, Baseline, Fault, Judge, Log, Note
 from tests.durability.kill_ledger import Aim, Ledger, running_ledger
-from tests.durability.kill_left import Place, SqlitePlace
+from tests.durability.kill_left import Place, SqlitePlace, marked
 from tests.durability.kill_trace import CannotTrace, traced
 from tests.durability.kill_warm import Child, Warm, warm_process
 
@@ -25,6 +26,8 @@ __all__ = ["Case", "Ground", "Moment", "Verdict", "ground", "random_case"]
 
 _PATIENCE_S = 60.0
 _MOST_LIVES = 8
+_STOPS_S = 20.0
+_ORPHANS_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Case:
     Attributes:
         by_recovery: The orchestrators of later processes find the run by themselves; else they are told its id.
         is_edited: Later processes know the workflow with other prompts.
+        is_at_hand: Questions are answered as soon as they are asked; else when the run waits for nothing else.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Case:
     bug: str | None = None
     by_recovery: bool = False
     is_edited: bool = False
+    is_at_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +88,21 @@ class Ground:
     """What all cases share: a warm process, a ledger, a folder, and the uninterrupted runs to compare with.
 
     Args:
+        people: Makes another warm process, for the processes of people, once it is needed.
         place: Makes the store of a case in a folder of its own.
     """
 
     def __init__(
-        self, warm: Warm, ledger: Ledger, folder: Path, *, place: Callable[[Path], Place] = SqlitePlace
+        self,
+        warm: Warm,
+        ledger: Ledger,
+        folder: Path,
+        *,
+        people: Callable[[], Warm],
+        place: Callable[[Path], Place] = SqlitePlace,
     ) -> None:
         self.warm = warm
+        self.people = cache(people)
         self.ledger = ledger
         self.folder = folder
         self._place = place
@@ -99,13 +112,16 @@ class Ground:
         """The fixture without a kill; carried out once, as every way of doing it must give the same."""
         found = self._baselines.get(fixture)
         if found is None:
+            if FIXTURES[fixture].is_asking:
+                self.people()  # what that takes is no part of the run
             case = Case(f"baseline {fixture}", fixture)
             nothing = Baseline(Outcome("", None, {}, 0), Log(()), 0, 0.0)
-            verdict, requests = _Trial(self, case, nothing).run(None)
+            trial = _Trial(self, case, nothing)
+            verdict, requests = trial.run(None)
             stuck = [str(fault) for fault in verdict.faults if fault.kind in ("stuck", "lost")]
             assert verdict.outcome is not None, stuck
             assert not stuck, stuck
-            found = Baseline(verdict.outcome, verdict.log, requests, verdict.took_s)
+            found = Baseline(verdict.outcome, verdict.log, requests, max(trial.took_s))
             self._baselines[fixture] = found
         return found
 
@@ -121,7 +137,11 @@ class Ground:
 
 
 class _Trial:
-    """Carries one case out."""
+    """Carries one case out.
+
+    Attributes:
+        took_s: How long each of its processes lived.
+    """
 
     def __init__(self, ground: Ground, case: Case, baseline: Baseline) -> None:
         self._ground = ground
@@ -134,6 +154,7 @@ class _Trial:
         self._kills = 0
         self._trace = ""
         self._log = Log(())
+        self.took_s: list[float] = []
 
     def run(self, judge: Judge | None) -> tuple[Verdict, int]:
         """The verdict, and how many requests were sent; without a judge nothing is compared at the end."""
@@ -156,23 +177,22 @@ class _Trial:
         for life in range(1, _MOST_LIVES + len(self._case.moments)):
             moment = self._case.moments[life - 1] if life <= len(self._case.moments) else None
             was_over = self._log.is_over
-            with self._begun(life, moment) as child:
-                code = child.wait(moment.at if moment is not None and moment.kind == "time" else _PATIENCE_S)
-            if code is None and (moment is None or moment.kind != "time"):
-                self._judge.say("stuck", f"process {life} did not end within {_PATIENCE_S:g} s: {self._said(life)}")
-                child.kill()
-                return None
+            if self._log.is_waiting:
+                with self._person(life, "open") as person:
+                    self._gone(person, life)
+            code = self._lived(life, moment)
             if code is None:
-                code = child.kill()
-            if child.orphans:
-                self._judge.say("stuck", f"process {life} left {child.orphans} processes behind")
+                return None
             self._place.settle()
             self._log = self._judge.look(
                 self._place.left(),
                 ids=self._ids(),
                 entries=self._ground.ledger.entries(self._word),
                 notes=self._notes(),
+                answers=self._answers(),
             )
+            if code == 0 and self._log.is_waiting:
+                continue
             if code == 0:
                 return self._ended(is_judged=is_judged, has_written=not was_over)
             if code != -9:
@@ -181,6 +201,53 @@ class _Trial:
             self._kills += 1
         self._judge.say("stuck", "the run does not end")
         return None
+
+    @property
+    def _is_accompanied(self) -> bool:
+        """Whether a person has the store open while the fixture is carried on."""
+        return FIXTURES[self._case.fixture].is_asking and self._case.is_at_hand
+
+    def _lived(self, life: int, moment: Moment | None) -> int | None:
+        """The end of a process that carries the fixture on until it ends or its moment has come; None when it hangs."""
+        began = time.monotonic()
+        with ExitStack() as around:
+            if self._is_accompanied:
+                around.enter_context(self._person(life, "all"))
+            with self._begun(life, moment) as child:
+                code = child.wait(moment.at if moment is not None and moment.kind == "time" else _PATIENCE_S)
+            if code is None and (moment is None or moment.kind != "time"):
+                self._judge.say("stuck", f"process {life} did not end within {_PATIENCE_S:g} s: {self._said(life)}")
+                child.kill()
+                return None
+            if code is None:
+                code = child.kill()
+            self.took_s.append(time.monotonic() - began)
+            if child.orphans:
+                self._judge.say("stuck", f"process {life} left {child.orphans} processes behind")
+        if left := marked(f"KILL_FOLDER={self._folder}", within_s=_ORPHANS_S):
+            self._judge.say("stuck", f"a script of process {life} left behind: {', '.join(left)}")
+        return code
+
+    @contextmanager
+    def _person(self, life: int, what: Literal["open", "all"]) -> Generator[Child]:
+        """A process that answers questions until the block is left."""
+        enough = self._folder / "enough"
+        enough.unlink(missing_ok=True)
+        orders = replace(self._orders(life, None), life=100 + life, answers=what)
+        person = self._ground.people().fork(orders)
+        try:
+            yield person
+        finally:
+            enough.touch()
+            if what == "all":
+                self._gone(person, life)
+
+    def _gone(self, person: Child, life: int) -> None:
+        code = person.wait(_STOPS_S)
+        if code != 0:
+            self._judge.say("stuck", f"the person of process {life} ended with {code}: {self._said(100 + life)}")
+        if code is None:
+            person.kill()
 
     @contextmanager
     def _begun(self, life: int, moment: Moment | None) -> Generator[Child]:
@@ -218,7 +285,7 @@ class _Trial:
             durability=case.durability,
             run_id=self._judge.run_id,
             is_over=self._log.is_over,
-            by_recovery=case.by_recovery,
+            by_recovery=case.by_recovery or FIXTURES[case.fixture].is_asking,
             edition=" Edited." if case.is_edited and self._judge.run_id is not None else "",
             is_watched=case.is_watched,
             last_line=int(moment.at) if moment is not None and moment.kind == "line" else 0,
@@ -229,7 +296,8 @@ class _Trial:
         found = json.loads((self._folder / "outcome").read_text(encoding="ascii"))
         steps = {path: (status, value, error) for path, (status, value, error) in found.pop("steps").items()}
         outcome = Outcome(**found, steps=steps)
-        if has_written and (litter := self._place.litter()):  # who only reads tidies nothing up
+        # Who only reads tidies nothing up, and who is not the last cannot.
+        if has_written and not self._is_accompanied and (litter := self._place.litter()):
             self._judge.say("stuck", f"left behind: {', '.join(litter)}")
         if is_judged:
             self._judge.end(outcome, self._log, self._ground.ledger.entries(self._word))
@@ -244,6 +312,9 @@ class _Trial:
             life, what, step = line.split(" ", 2)
             notes.append((int(life), what, step))
         return notes
+
+    def _answers(self) -> list[Answer]:
+        return [tuple(json.loads(line)) for line in self._lines("answers")]
 
     def _lines(self, name: str) -> list[str]:
         path = self._folder / name
@@ -276,6 +347,7 @@ def random_case(seed: str, ground: Ground, fixture: str, *, number: int = 0, bug
         is_edited=dice.random() < 0.5,
         moments=tuple(_moment(dice, usual, life, slower=slower) for life in range(dice.choice((1, 1, 2, 3)))),
         bug=bug,
+        is_at_hand=dice.random() < 0.5,
     )
 
 
@@ -294,5 +366,6 @@ def _moment(dice: random.Random, usual: Baseline, life: int, *, slower: float) -
 @contextmanager
 def ground(folder: Path, *, seed: int, place: Callable[[Path], Place] = SqlitePlace) -> Generator[Ground]:
     """A ground for cases, until the block is left."""
-    with running_ledger(seed=seed) as ledger, warm_process() as warm:
-        yield Ground(warm, ledger, folder, place=place)
+    with running_ledger(seed=seed) as ledger, warm_process() as warm, ExitStack() as stack:
+        people = partial(stack.enter_context, warm_process())
+        yield Ground(warm, ledger, folder, people=people, place=place)

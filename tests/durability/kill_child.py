@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 import anyio
 
-from llmorch import Orchestrator, Price, Run, RunHandle
+from llmorch import Orchestrator, Price, Run, RunHandle, RunWaiting
 from llmorch._json import dumps
 from llmorch.ports import Call, Proceed, ProviderResponse, RunStore
 from llmorch.providers import OpenAI
 from tests.durability.bugs import BUGS
-from tests.durability.kill_fixtures import FIXTURES
+from tests.durability.kill_fixtures import FIXTURES, SCRIPTS
 
-__all__ = ["Orders", "Outcome", "run_child"]
+__all__ = ["Orders", "Outcome", "run_child", "store_of"]
 
 _STUCK_S = 50
 _LEASE_S = 0.4
@@ -45,6 +45,8 @@ class Orders:
         last_line: Kill yourself after so many lines of notes; 0 is never.
         bug: Name of a bug to put into the engine or store first.
         gate: A FIFO to be opened before anything is done.
+        answers: Do nothing but answer questions: those that are open, or whatever comes up until the file `enough` is
+            there.
     """
 
     case: str
@@ -63,6 +65,7 @@ class Orders:
     last_line: int = 0
     bug: str | None = None
     gate: str | None = None
+    answers: Literal["", "open", "all"] = ""
 
     def written(self) -> str:
         """As one line."""
@@ -119,6 +122,8 @@ def run_child(orders: Orders) -> None:
     faulthandler.dump_traceback_later(_STUCK_S, exit=True)
     if orders.gate is not None:
         _wait_at(orders.gate)
+    for name, value in (("CASE", orders.case), ("LIFE", str(orders.life)), ("FOLDER", orders.folder)):
+        os.environ[f"KILL_{name}"] = value  # for scripts
     if orders.bug is not None:
         BUGS[orders.bug]()
     anyio.run(_carry_out, orders, backend=orders.backend)
@@ -138,7 +143,7 @@ async def _carry_out(orders: Orders) -> None:
     flow = fixture.make(notes)
     provider = OpenAI(base_url=f"http://127.0.0.1:{orders.port}/v1", name="ledger")
     async with Orchestrator(
-        _store(orders),
+        store_of(orders),
         durability=orders.durability,
         recover="own" if orders.by_recovery else False,
         model="ledger:m",
@@ -147,6 +152,7 @@ async def _carry_out(orders: Orders) -> None:
         hooks=[_Marking(orders, notes)],
         budget=fixture.budget,
         workflows=[flow],
+        scripts=[SCRIPTS],
         concurrency=fixture.concurrency,
     ) as orchestrator:
         handle: RunHandle[Any]
@@ -158,15 +164,18 @@ async def _carry_out(orders: Orders) -> None:
         else:
             handle = await orchestrator.resume(orders.run_id)
         if orders.is_watched:
-            async for _ in handle.events():
-                pass
+            async for event in handle.events():
+                if isinstance(event, RunWaiting):
+                    break
         run = await handle.result()
+        if run.status == "waiting":
+            return  # it needs no process until somebody answers
         outcome = Path(orders.folder) / "outcome.new"
         outcome.write_text(json.dumps(asdict(_outcome(run, notes.lines))), encoding="ascii")
     outcome.rename(outcome.with_name("outcome"))
 
 
-def _store(orders: Orders) -> str | RunStore:
+def store_of(orders: Orders) -> str | RunStore:
     """The URL; for a schema of PostgreSQL, behind `#`, a store whose leases are soon over."""
     url, _, schema = orders.url.partition("#")
     if not schema:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import anyio
 
-from llmorch import Budget, Payload, Retry, RunContext, ToolError, Workflow, each, first_of, optional, tool
+from llmorch import Budget, Payload, Retry, RunContext, Script, ToolError, Workflow, each, first_of, optional, tool
 
-__all__ = ["FIXTURES", "Fixture", "Notes"]
+__all__ = ["FIXTURES", "SCRIPTS", "Fixture", "Notes"]
+
+SCRIPTS = Path(__file__).with_name("kill_scripts")
 
 
 class Notes(Protocol):
@@ -34,6 +37,8 @@ class Fixture:
         make: Builds it; its functions leave a note each time they run.
         budget: Its budget; a ledger may never have been asked for more.
         is_bounded: It ends for want of budget, after fewer calls the more of them were lost; values are not compared.
+        is_asking: It waits for people, or may; each process ends when it does.
+        unknown: Steps that nobody but a person may run again once they were in flight at a kill.
     """
 
     make: Callable[[Notes], Workflow[Any]]
@@ -41,6 +46,8 @@ class Fixture:
     budget: Budget | None = None
     concurrency: int = 64
     is_bounded: bool = False
+    is_asking: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 def _ask(notes: Notes, name: str, text: str, **options: Any) -> Payload[Any]:
@@ -177,6 +184,89 @@ def _budget(notes: Notes) -> Workflow[Any]:
     )
 
 
+def _loop(notes: Notes) -> Workflow[Any]:
+    async def weigh(text: str, context: RunContext) -> int:
+        notes.ran("function", context.step)
+        return len(text)
+
+    def is_enough(output: Any, iteration: int) -> bool:
+        notes.ran("rule", "drafts")
+        return iteration == 2
+
+    draft: Workflow[Any] = Workflow("draft")
+    text = draft.add(_ask(notes, "text", "Write about {{ topic }} after {{ before }}"))
+    draft.returns({"text": text, "weight": draft.add(weigh)})
+    flow: Workflow[Any] = Workflow("loop")
+    drafts = flow.loop(
+        draft, until=is_enough, max_iterations=4, carry={"before": "output.text"}, name="drafts", before="nothing"
+    )
+    short = flow.loop(
+        _ask(notes, "shorter", "Shorten {{ long }}"), until="iteration >= 1", max_iterations=3,
+        carry={"long": "output"}, long=drafts["text"],
+    )  # fmt: skip
+    return flow.returns(flow.add(_ask(notes, "end", "{{ drafts }} {{ short }}"), drafts=drafts, short=short))
+
+
+def _dispatch(notes: Notes) -> Workflow[Any]:
+    async def kind(n: int, context: RunContext) -> str:
+        notes.ran("function", context.step)
+        return ("ask", "count", "write", "none")[n]
+
+    async def count(said: str, context: RunContext) -> int:
+        notes.ran("function", context.step)
+        return len(said)
+
+    write: Workflow[Any] = Workflow("write")
+    write.add(_ask(notes, "title", "A title for {{ said }}"))
+    write.returns(write.add(_ask(notes, "body", "Write {{ title }}")))
+    one: Workflow[Any] = Workflow("one")
+    one.add(_ask(notes, "said", "About {{ n }}"))
+    chosen = one.add(kind)
+    one.returns(
+        one.dispatch(
+            chosen, among={"ask": _ask(notes, "ask", "Ask {{ said }}"), "count": count, "write": write},
+            otherwise=_ask(notes, "other", "Otherwise {{ said }}"), name="way",
+        )
+    )  # fmt: skip
+    flow: Workflow[Any] = Workflow("dispatch")
+    ways = flow.map(one, name="ways", n=each([0, 1, 2, 3]))
+    return flow.returns(flow.add(_ask(notes, "end", "{{ ways }} of {{ topic }}"), ways=ways))
+
+
+def _question(notes: Notes) -> Workflow[Any]:
+    flow: Workflow[Any] = Workflow("question")
+    start = flow.add(_ask(notes, "start", "Begin with {{ topic }}."))
+    which = flow.ask("which", f"Which of {{{{ start }}}}?{notes.edition}", answer=Literal["this", "that"])
+    before: Any = start
+    for name in ("meanwhile", "still", "yet"):
+        before = flow.add(_ask(notes, name, "Go on: {{ before }}"), before=before)
+    both = flow.add(_ask(notes, "both", "{{ which }} and {{ yet }}"), which=which)
+    return flow.returns(flow.ask("publish", f"Publish {{{{ both }}}}?{notes.edition}", answer=bool, both=both))
+
+
+def _script(notes: Notes) -> Workflow[Any]:
+    path = SCRIPTS / "count.sh"
+    env = ("KILL_CASE", "KILL_LIFE", "KILL_FOLDER")
+    flow: Workflow[Any] = Workflow("script")
+    flow.add(_ask(notes, "start", "Begin with {{ topic }}."))
+    flow.add(Script(path, env=env, parameters={"step": "counts"}), name="counts", input=flow.input("topic"))
+    more = flow.add(Script(path, env=env, parameters={"step": "more"}), name="more", after=["start"])
+    return flow.returns(flow.add(_ask(notes, "end", "{{ start }} {{ counts }} {{ more }}"), more=more))
+
+
+def _unknown_ask(notes: Notes) -> Workflow[Any]:
+    async def sends(start: str, context: RunContext) -> str:
+        notes.ran("function", context.step)
+        await anyio.sleep(0.003)
+        return f"sent {start}"
+
+    flow: Workflow[Any] = Workflow("unknown_ask")
+    flow.add(_ask(notes, "start", "Begin with {{ topic }}."))
+    flow.add(sends, on_unknown="ask")
+    flow.add(_ask(notes, "told", "Tell: {{ start }}"), on_unknown="ask")
+    return flow.returns(flow.add(_ask(notes, "end", "{{ sends }} and {{ told }}")))
+
+
 FIXTURES: Mapping[str, Fixture] = {
     "chain": Fixture(_chain),
     "diamond": Fixture(_diamond),
@@ -188,4 +278,9 @@ FIXTURES: Mapping[str, Fixture] = {
     "tools": Fixture(_tools),
     "budget": Fixture(_budget, budget=Budget(usd=0.02, calls=60)),
     "bounded": Fixture(_budget, budget=Budget(calls=4), is_bounded=True),
+    "loop": Fixture(_loop),
+    "dispatch": Fixture(_dispatch),
+    "question": Fixture(_question, is_asking=True),
+    "script": Fixture(_script),
+    "unknown_ask": Fixture(_unknown_ask, is_asking=True, unknown=("sends", "told")),
 }

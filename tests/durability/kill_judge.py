@@ -15,12 +15,14 @@ from tests.durability.kill_fixtures import Fixture
 from tests.durability.kill_ledger import Entry
 from tests.durability.kill_left import Left, Row
 
-__all__ = ["Baseline", "Fault", "Judge", "Log", "Note"]
+__all__ = ["Answer", "Baseline", "Fault", "Judge", "Log", "Note"]
 
 _UNKNOWN = ("TimedOut", "StreamTruncated")
 _ENDS = ("StepSucceeded", "StepFailed", "StepSkipped", "StepCancelled")
 Note = tuple[int, str, str]
 """Life, what ran, step."""
+Answer = tuple[str, int, str, Any]
+"""Step, seq of the question, who answered, the answer; each was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ class Log:
         """Whether the run has ended."""
         return bool(self.rows) and self.rows[-1][1] == "RunFinished"
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing goes on before somebody answers."""
+        return bool(self.rows) and self.rows[-1][1] == "RunWaiting"
+
     def of(self, *kinds: str) -> list[tuple[str, str, int, Any]]:
         """The events of some kinds."""
         return [event for event in self.events if event[0] in kinds]
@@ -90,6 +97,18 @@ class Log:
         return found
 
     @cached_property
+    def answered(self) -> dict[tuple[str, int], list[tuple[str, Any]]]:
+        """Step and seq of a question -> who answered it, and what."""
+        asked: dict[str, int] = {}
+        found: dict[tuple[str, int], list[tuple[str, Any]]] = {}
+        for (seq, kind, step, *_), (_, _, _, own) in zip(self.rows, self.events, strict=True):
+            if kind == "StepWaiting":
+                asked[step] = seq
+            elif kind == "StepAnswered":
+                found.setdefault((step, asked.get(step, 0)), []).append((own.get("by"), own.get("value")))
+        return found
+
+    @cached_property
     def again(self) -> Counter[str]:
         """Step -> how often it was begun anew though its failure was recorded, which going on with a run means."""
         failed, found = set[str](), Counter[str]()
@@ -109,7 +128,7 @@ class Baseline:
 
     Attributes:
         requests: How many reached the ledger.
-        took_s: From the fork to the end of the process.
+        took_s: From the fork to the end of the process; of the one that took longest, where there are several.
     """
 
     outcome: Outcome
@@ -142,13 +161,22 @@ class Judge:
         """What was found, each once."""
         return list(self._faults)
 
-    def look(self, left: Left, *, ids: Sequence[str], entries: Sequence[Entry], notes: Sequence[Note]) -> Log:
+    def look(
+        self,
+        left: Left,
+        *,
+        ids: Sequence[str],
+        entries: Sequence[Entry],
+        notes: Sequence[Note],
+        answers: Sequence[Answer] = (),
+    ) -> Log:
         """Judge what is there after a process has ended, however it did, and give the run's log.
 
         Args:
             ids: Runs whose ids a caller was given.
             entries: The ledger's book.
-            notes: What functions and tools noted.
+            notes: What functions, tools and scripts noted.
+            answers: What people were told that it counts.
         """
         for fault in left.faults:
             self.say("changed", f"the database is damaged: {fault}")
@@ -163,6 +191,8 @@ class Judge:
         self._once(log)
         self._recorded(entries, notes)
         self._noted(log, notes)
+        self._unasked(log, entries, notes)
+        self._accepted(log, answers)
         self._log = log
         self._at_kills.append(log)
         return log
@@ -198,9 +228,9 @@ class Judge:
     def _once(self, log: Log) -> None:
         """Each record stands there once."""
         records = Counter(
-            (kind, step, call, str(own.get("id", "")))
+            (kind, step, call, str(own.get("id", own.get("iteration", ""))))
             for kind, step, call, own in log.of(
-                "CallStarted", "CallFinished", "StepSucceeded", "ToolFinished", "RunFinished"
+                "CallStarted", "CallFinished", "StepSucceeded", "ToolFinished", "LoopTurned", "RunFinished"
             )
         )
         for (kind, step, call, _), count in records.items():
@@ -215,16 +245,42 @@ class Judge:
                 if entry.life > life and entry.step in done:
                     self.say("repeated", f"{entry.step!r} was recorded when process {life} died, and asked again")
             for note_life, what, step in notes:
-                if note_life > life and step in done and what in ("function", "tool"):
+                if note_life > life and step in done and what in ("function", "tool", "script"):
                     self.say("repeated", f"{step!r} was recorded when process {life} died, and its {what} ran again")
 
     def _noted(self, log: Log, notes: Sequence[Note]) -> None:
-        """A function or tool never ran without its start in the log."""
-        for what, kind in (("function", "StepStarted"), ("tool", "ToolStarted")):
+        """A function, script or tool never ran without its start in the log."""
+        for what, kind in (("function", "StepStarted"), ("script", "StepStarted"), ("tool", "ToolStarted")):
             starts = log.count(kind)
             for step, ran in Counter(step for _, noted, step in notes if noted == what).items():
                 if ran > starts[step]:
                     self.say("lost", f"the {what} of {step!r} ran {ran} times, with {starts[step]} starts in the log")
+
+    def _unasked(self, log: Log, entries: Sequence[Entry], notes: Sequence[Note]) -> None:
+        """What only a person may have run again ran again only where one said so."""
+        for path in self._fixture.unknown:
+            retries = sum(own.get("value") == "retry" for _, step, _, own in log.of("StepAnswered") if step == path)
+            ran = sum(step == path and what == "function" for _, what, step in notes)
+            ran += sum(entry.step == path for entry in entries)
+            if ran > 1 + retries:
+                self.say("repeated", f"{path!r} ran {ran} times, and a person said so {retries} times")
+
+    def _accepted(self, log: Log, answers: Sequence[Answer]) -> None:
+        """Of each question one answer was accepted, and it is the one that the log has."""
+        accepted: dict[tuple[str, int], list[tuple[str, Any]]] = {}
+        for step, seq, by, value in answers:
+            accepted.setdefault((step, seq), []).append((by, value))
+        for question, found in accepted.items():
+            if len(found) > 1:
+                self.say("repeated", f"{len(found)} answers to {question} were accepted: {found}")
+        for question, found in log.answered.items():
+            if len(found) > 1:
+                self.say("repeated", f"{len(found)} answers to {question} are in the log: {found}")
+            if found[0] not in accepted.get(question, ()):
+                self.say("changed", f"{question} has the answer {found[0]}, accepted was {accepted.get(question)}")
+        if log.is_over:
+            for question in accepted.keys() - log.answered.keys():
+                self.say("lost", f"the answer {accepted[question]} to {question} was accepted and is not in the log")
 
     def end(self, outcome: Outcome, log: Log, entries: Sequence[Entry]) -> None:
         """Judge the run when it has ended."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sqlite3
+import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Left", "Place", "Row", "SqlitePlace"]
+__all__ = ["Left", "Place", "Row", "SqlitePlace", "marked"]
+
+_PAUSE_S = 0.01
 
 Row = tuple[int, str, str, int, int, bytes, bytes]
 """seq, kind, step, call, at, data, sum."""
@@ -103,3 +108,24 @@ def _read(connection: sqlite3.Connection) -> Left:
             "SELECT seq, kind, step, call, at, data, sum FROM events WHERE run = ? ORDER BY seq", (n,)
         ).fetchall()
     return Left(logs, last_seqs, tuple(faults))
+
+
+def marked(mark: str, *, within_s: float) -> list[str]:
+    """Commands of processes that still have this in their environment after so many seconds; they are killed."""
+    due = time.monotonic() + within_s
+    while (found := _marked(mark.encode())) and time.monotonic() < due:
+        time.sleep(_PAUSE_S)  # those that end by themselves, because a pipe was closed, take a moment
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return list(found.values())
+
+
+def _marked(mark: bytes) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        with suppress(OSError, ValueError):
+            if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                command = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(entry)] = command.decode(errors="replace").strip()
+    return found

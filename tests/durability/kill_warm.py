@@ -24,6 +24,7 @@ from pathlib import Path
 from tests.architecture.tree import ROOT
 from tests.durability.kill_child import Orders, run_child
 from tests.durability.kill_fixtures import FIXTURES
+from tests.durability.kill_person import run_person
 
 __all__ = ["Child", "Warm", "warm_process"]
 
@@ -187,7 +188,7 @@ def _fork(orders: Orders) -> int:
         os.dup2(nothing, 0)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        run_child(orders)
+        (run_person if orders.answers else run_child)(orders)
         code = 0
     except BaseException:
         traceback.print_exc()

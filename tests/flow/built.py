@@ -72,11 +72,9 @@ def _added(wf: Workflow[Any], one: Step, refs: Mapping[str, Any], pace: Pace) ->
                 on_exhausted=exhausted, **options, **bindings,
             )  # fmt: skip
         case Pick(branches, otherwise):
-            choice = one.bindings[CHOICE]
             among = {key: _action(branch.action, branch.reads, pace) for key, branch in branches.items()}
             last = None if otherwise is None else _action(otherwise.action, otherwise.reads, pace)
-            decides = _expression(choice) if isinstance(choice, When) else _bound(choice, refs)
-            return wf.dispatch(decides, among=among, otherwise=last, **options, **bindings)
+            return wf.dispatch(_bound(one.bindings[CHOICE], refs), among=among, otherwise=last, **options, **bindings)
         case Leaf(how="ask") as leaf if not one.is_map:
             options["timeout"] = _UNANSWERED_S if leaf.fails else None
             asked = options.pop("name"), template(leaf, names)
@@ -151,11 +149,11 @@ def _bound(arg: Arg, refs: Mapping[str, Any]) -> Any:
         case ListOf(parts):
             return [_bound(part, refs) for part in parts]
         case DictOf(parts):
-            return {key: _bound(part, refs) for key, part in parts.items()}
+            return dict(zip(parts, _bound(ListOf(tuple(parts.values())), refs), strict=True))
         case Each(source):
             return each(_bound(source, refs))
         case When():
-            raise TypeError("a condition is no binding")
+            return _expression(arg)
 
 
 def _action(action: Leaf | Flow, names: Sequence[str], pace: Pace) -> Any:

@@ -120,7 +120,7 @@ class _Maker:
         names = list(body.inputs) if isinstance(body, Flow) else list(bindings)
         most = self.one_of((1, 2, 2, 3, 3)) if names else 1
         carried = self.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)) if names else []
-        is_any = isinstance(body, Flow) or body.how in ("async", "sync", "inline")
+        is_any = isinstance(body, Leaf) and body.how in ("async", "sync", "inline")
         carry = {name: self.carried(name, names, kind, is_any=is_any) for name in carried}
         until = self.until(kind, is_any=is_any)
         return Loop(body, until, most, carry, self.one_of(("keep", "keep", "fail"))), bindings, kind

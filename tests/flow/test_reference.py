@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from llmorch import Orchestrator, Run, RunHandle, StepFailed, StepSucceeded, StepWaiting
 from llmorch.testing import ScriptedProvider, run_virtual
+from tests.durability.results import IS_LONG
 from tests.flow.built import Pace, build, person, provider_script
 from tests.flow.described import (
     REQUIRED,
@@ -38,7 +39,7 @@ from tests.flow.described import (
 from tests.flow.random_dags import flows
 from tests.flow.reference import Reference
 
-EXAMPLES = int(os.environ.get("RANDOM_DAGS", "300"))
+EXAMPLES = int(os.environ.get("RANDOM_DAGS") or (2000 if IS_LONG else 300))
 CONCURRENCIES = (1, 4, 64)
 # Making a failure smaller takes minutes: the profile `explore` does it; `ci` shows the failure as it was drawn.
 PHASES = [phase for phase in Phase if phase is not Phase.shrink or not settings.default.derandomize]
@@ -97,7 +98,9 @@ def at_once(asked: Callable[[StepWaiting], Any], pace: Pace) -> Callable[[StepWa
     return on_ask
 
 
-async def answered(handle: RunHandle[Any], asked: Callable[[StepWaiting], Any], dice: random.Random) -> Run[Any]:
+async def answered(
+    handle: RunHandle[Any], asked: Callable[[StepWaiting], Any], dice: random.Random, *, looks_s: float = LOOKS_S
+) -> Run[Any]:
     """The run when it has ended; whenever it waits, one of its questions is answered, whichever."""
     while (run := await handle.result()).status == "waiting":
         answers = {question.step: asked(question) for question in run.questions}
@@ -106,7 +109,7 @@ async def answered(handle: RunHandle[Any], asked: Callable[[StepWaiting], Any], 
             path = dice.choice(known)
             await handle.answer(path, answers[path])
         else:
-            await anyio.sleep(LOOKS_S)
+            await anyio.sleep(looks_s)
     return run
 
 

@@ -148,6 +148,8 @@ def _in_frame(frame: Frame, run: RunState, found: list[str]) -> None:
 
 
 def _in_step(step: StepState, run: RunState, found: list[str]) -> None:
+    if step.path in (run.questions or ()):
+        return  # its answer may be under way
     if not _is_container(step):
         found.append(step.path)
         return

@@ -238,8 +238,9 @@ async def test_what_nobody_asks_cannot_be_answered(memory: Place) -> None:
             await d.orch.answer("a" * 26, "second", "x")
 
 
-@pytest.mark.parametrize("desks", [1, 4])
-async def test_of_a_hundred_answers_at_once_exactly_one_wins(place: Place, desks: int) -> None:
+@pytest.mark.parametrize(("kind", "desks"), [("memory", 1), ("sqlite", 1), ("sqlite", 4)])
+async def test_of_a_hundred_answers_at_once_exactly_one_wins(kind: str, desks: int, tmp_path: Path) -> None:
+    place = place_of(kind, tmp_path)
     won: list[int] = []
     lost: list[int] = []
     async with AsyncExitStack() as stack:

@@ -65,7 +65,7 @@ class Direct:
         self, method: str, url: str, *, host: str, headers: httpx.Headers, body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the whole body; raises what the transport raises."""
-        with map_aiohttp_exceptions():
+        try:
             response = await self._session.request(
                 method,
                 self._urls.get(url) or self._parsed(url),
@@ -83,6 +83,9 @@ class Direct:
                 raise
             with contextlib.suppress(Exception):  # the answer is here; how its connection ends changes nothing
                 await response.__aexit__(None, None, None)
+        except Exception:
+            with map_aiohttp_exceptions():  # entered only now: it is a generator, and most calls need no mapping
+                raise
         return response.status, response.headers, taken
 
     def _parsed(self, url: str) -> URL:

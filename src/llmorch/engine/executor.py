@@ -96,20 +96,14 @@ class Executor:
         try:
             async with _Alone() if _is_lone(self.state) else anyio.create_task_group() as group:
                 self._group = group
-                if self.journal.committed == 1:
-                    for text in self.state.definition.warnings:
-                        self.journal.append(Warned(None, "unused-input", text))
-                else:
-                    for state in [
-                        step for step in self.state.steps.values() if step.status == "running" and not step.owner
-                    ]:
-                        self._stepper.watch(state)  # a container that was open when the run was taken up again
+                self._begin()
                 if self._cancelled:
                     group.cancel_scope.cancel()
                 elif self.state.timeout is not None:
                     group.cancel_scope.deadline = anyio.current_time() + self.state.timeout
                 await self._first_runner()
-                group.cancel_scope.deadline = float("inf")
+                if self.state.timeout is not None:
+                    group.cancel_scope.deadline = float("inf")
                 self._stepper.timers.stop_all()
         except BaseExceptionGroup as errors:
             await self._close(cancelled=True)
@@ -124,6 +118,15 @@ class Executor:
         await self.journal.flush()
         self._group = None
         del self._stepper
+
+    def _begin(self) -> None:
+        """Say what is odd about the workflow; of a run that is taken up again, bound what was open."""
+        if self.journal.committed == 1:
+            for text in self.state.definition.warnings:
+                self.journal.append(Warned(None, "unused-input", text))
+        else:
+            for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
+                self._stepper.watch(state)
 
     def leave(self) -> None:
         """Start nothing more; return from `run` when what is in flight has ended, leaving the run as it is."""

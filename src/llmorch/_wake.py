@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable
-from typing import Any, Literal, Protocol, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVarTuple
 
-__all__ = ["BackgroundTask", "Waker", "at_loop_end", "backend", "clock", "spawn", "token"]
+if TYPE_CHECKING:
+    from anyio import CancelScope
+
+__all__ = ["BackgroundTask", "Waker", "at_loop_end", "backend", "cancel_scope", "clock", "spawn", "token"]
 
 Ts = TypeVarTuple("Ts")
 
@@ -62,6 +66,26 @@ def clock() -> Callable[[], float]:
 
         return trio.current_time
     return asyncio.get_running_loop().time
+
+
+_asyncio_scope: Callable[..., CancelScope] | None = None
+
+
+def cancel_scope(deadline: float = math.inf) -> CancelScope:
+    """An `anyio.CancelScope`, made by its own class: anyio looks for that anew each time, which costs as much again.
+
+    Args:
+        deadline: By the running loop's clock.
+    """
+    global _asyncio_scope
+    if _asyncio_scope is None or _in_trio():
+        import anyio
+
+        made = anyio.CancelScope(deadline=deadline)
+        if not _in_trio():
+            _asyncio_scope = type(made)
+        return made
+    return _asyncio_scope(deadline=deadline)
 
 
 class BackgroundTask(Protocol):

@@ -56,10 +56,13 @@ class Questions:
 
         Raises:
             AlreadyAnswered: It has its answer.
-            NoSuchQuestion: The step asks nothing.
+            NoSuchQuestion: The step asks nothing, or the time to answer is up.
         """
         found = self.open.get(step) or self.open.get(step.replace("_", "-"))
         if found is not None:
+            if found.deadline is not None and found.deadline <= now_us():
+                text = f"The time to answer the question of step {step!r} of run {run_id} is up"
+                raise NoSuchQuestion(text, step=step, run_id=run_id)
             return found
         if step in self._answered:
             raise AlreadyAnswered(
@@ -126,7 +129,7 @@ def consulting(
                 value = await on_ask(question)
             else:
                 async with turn:
-                    value = await anyio.to_thread.run_sync(partial(on_ask, question), abandon_on_cancel=True)
+                    (value,) = await anyio.to_thread.run_sync(partial(_said, on_ask, question), abandon_on_cancel=True)
                 if inspect.isawaitable(value):
                     value = await value
             if value is not None:
@@ -140,6 +143,11 @@ def consulting(
             )  # fmt: skip
 
     return consult
+
+
+def _said(on_ask: OnAsk, question: StepWaiting) -> tuple[Any]:  # Any: what it says, or an awaitable of it
+    """What a plain function says; wrapped, because trio lets no thread give a coroutine back."""
+    return (on_ask(question),)
 
 
 def checked_on_ask(on_ask: object) -> OnAsk | None:

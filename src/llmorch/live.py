@@ -86,14 +86,14 @@ class LiveRun:
         return self._inbox
 
     async def answer(self, question: StepWaiting, value: Any, *, by: str | None = None) -> None:  # Any: an answer
-        """Leave an answer for the run, and have it taken up.
+        """Leave an answer for the run and take it up, lest the run says in between that it waits.
 
         Raises:
             AnswerInvalid: It does not fit.
             AlreadyAnswered: Somebody was quicker.
         """
         await leave(self.store, question, run_id=self.state.run_id, value=value, by=by)
-        self.read_inbox()
+        await self._read_inbox()
 
     def read_inbox(self) -> None:
         """Take up what others have left, beside the run."""

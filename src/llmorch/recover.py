@@ -86,8 +86,11 @@ class Recovery:
         claim = await self._store.claim(run_id, self._launcher.owner)
         return await self._taken_up(definition, claim, reset_of, budget=budget)
 
-    async def go_on(self, run_id: str) -> LiveRun | None:
+    async def go_on(self, run_id: str, *, now: int = 0) -> LiveRun | None:
         """A run without a living owner, claimed; None when it has ended or another is at it.
+
+        Args:
+            now: It is at least that time, in microseconds UTC: an alarm has rung.
 
         Raises:
             RunNotFound: There is no such run.
@@ -97,12 +100,13 @@ class Recovery:
         if row.owner is not None or self._is_carried_out(run_id):
             return None
         if row.status == "waiting":  # for people; it goes on with an answer, or when their time is up
-            if not await self._store.inbox(run_id) and not (row.wake_at is not None and row.wake_at <= now_us()):
+            is_due = row.wake_at is not None and row.wake_at <= max(now, now_us())
+            if not is_due and not await self._store.inbox(run_id):
                 return None
         elif row.status != "running":
             return None
         try:
-            return await self._recovered(row)
+            return await self._recovered(row, now=now)
         except ClaimLost:
             return None
 
@@ -164,14 +168,16 @@ class Recovery:
                 return ours
             limit *= 4
 
-    async def _recovered(self, row: RunRow) -> LiveRun | None:
+    async def _recovered(self, row: RunRow, *, now: int = 0) -> LiveRun | None:
         """The run, claimed; None when it was given up."""
         definition = await self._runnable(row, None)
         claim = await self._store.claim(row.id, self._launcher.owner)
         if await self._is_poisoned(row):
             await self._end_poisoned(definition, claim)
             return None
-        return await self._taken_up(definition, claim, in_flight_of)
+        live = await self._taken_up(definition, claim, in_flight_of)
+        live.executor.expire(now)
+        return live
 
     def may_recover(self, row: RunRow) -> bool:
         """Whether a run without an owner is this process's business."""

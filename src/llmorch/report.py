@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ._clock import from_us
 from ._json import dumps
 from .errors import LLMOrchError
 from .models.values import Data
@@ -56,6 +57,7 @@ def markdown(run: Run[Any], *, max_characters: int | None = 4000) -> str:
         "",
         *_figures(run),
         *_output(run, max_characters),
+        *_questions(run, max_characters),
         *_checks(run),
         *_inputs(run, max_characters),
         "## Diagram",
@@ -108,6 +110,14 @@ def _output(run: Run[Any], most: int | None) -> Iterator[str]:
         yield from ("## Output", "", *([nothing, ""] if value is None else _fenced(_shown(value), most)))
 
 
+def _questions(run: Run[Any], most: int | None) -> Iterator[str]:
+    if run.questions:
+        yield from ("## Open questions", "")
+    for asked in run.questions:
+        until = "" if asked.deadline is None else f", to be answered until {clock_time(from_us(asked.deadline))}"
+        yield from (f"`{asked.step}`{until}:", "", *_fenced(asked.question, most))
+
+
 def _checks(run: Run[Any]) -> Iterator[str]:
     if run.checks:
         yield from ("## Checks", "", "| check | | detail | calls | cost |", "|---|---|---|---:|---:|")
@@ -157,6 +167,8 @@ def _step(view: StepView, most: int | None) -> Iterator[str]:
             yield from (f"Call {number} failed:", "", *_fenced("\n".join(_causes(call.error)), most))
     for message in view.messages:
         yield from (f"Prompt, {message.role}:", "", *_fenced(content_of(message), most))
+    if view.question is not None:
+        yield from ("Question:", "", *_fenced(view.question, most))
     if view.text is not None:
         yield from ("Answer:", "", *_fenced(view.text, most))
     elif view.value is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ._clock import from_us
+from .events import StepWaiting
 from .models.message import Message
 from .models.usage import Usage
-from .models.values import Data
+from .models.values import Data, to_data
 from .report_view import StepView, check_views, output_data, step_views
 from .step_result import CallSummary
 
@@ -47,8 +49,19 @@ def as_dict(run: Run[Any]) -> dict[str, Data]:
         "steps": {view.result.path: _step(view) for view in step_views(run)},
         "checks": {found.name: {"passed": found.passed, "detail": found.detail} for found in run.checks.values()},
         "asked": {view.result.path: _step(view) for view in check_views(run)},
+        "questions": [_question(asked) for asked in run.questions],
         "failures": {path: _error(error) for path, error in run.failures.items()},
         "warnings": [{"step": found.step, "code": found.code, "text": found.text} for found in run.warnings],
+    }
+
+
+def _question(asked: StepWaiting) -> dict[str, Data]:
+    return {
+        "step": asked.step,
+        "question": asked.question,
+        "schema": to_data(asked.schema),
+        "deadline": None if asked.deadline is None else _moment(from_us(asked.deadline)),
+        "about": asked.about,
     }
 
 
@@ -60,6 +73,7 @@ def _step(view: StepView) -> dict[str, Data]:
         "reason": result.reason,
         "messages": [_message(message) for message in view.messages],
         "text": view.text,
+        "question": view.question,
         "value": view.value if view.value is not None else view.text,
         "error": _error(result.error),
         "failures": {str(index): _error(error) for index, error in result.failures.items()},

@@ -53,6 +53,8 @@ def _result(run: Run[Any]) -> Iterator[str]:
         yield _pre("\n".join(chain(run.error)))
     elif run.finished_at is not None:
         yield _pre(_shown(output_data(run)))
+    for asked in run.questions:
+        yield f"<p>Open question of <code>{escape(asked.step)}</code>:</p>{_pre(asked.question)}"
     if run.inputs:
         inside = "".join(
             f"<p><code>{escape(name)}</code></p>{_pre(_shown(value))}" for name, value in run.inputs.items()
@@ -83,6 +85,8 @@ def _step(view: StepView) -> str:
 def _inside(view: StepView) -> Iterator[str]:
     for message in view.messages:
         yield f"<p>Prompt, {escape(message.role)}:</p>{_pre(content_of(message))}"
+    if view.question is not None:
+        yield f"<p>Question:</p>{_pre(view.question)}"
     if view.text is not None:
         yield f"<p>Answer:</p>{_pre(view.text)}"
     if view.value is not None and view.text is None:

@@ -63,6 +63,12 @@ class StepView:
     value: Data = None
 
     @property
+    def question(self) -> str | None:
+        """What a person was asked last about the step."""
+        state = self.result.state
+        return None if state is None or state.question is None else state.question.question
+
+    @property
     def model(self) -> str:
         """The model of its last call or of the answer in the cache, or nothing."""
         if self.result.calls:

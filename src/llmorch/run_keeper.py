@@ -78,7 +78,7 @@ class RunKeeper(RunReader):
             await _clock.sleep(left_us / 1_000_000)
         self._alarms.pop(run_id, None)
         if not self._launcher.closing:
-            await self._claim(run_id)
+            await self._claim(run_id, now=deadline_us)
 
     async def answer(self, run_id: str, step: str, value: Any, *, by: str | None = None) -> None:
         """Answer the open question of a step; the first answer counts. It needs no code of the workflow.
@@ -98,10 +98,10 @@ class RunKeeper(RunReader):
         """
         await self._queries.answer(run_id, step, value, by=by)
 
-    async def _claim(self, run_id: str) -> None:
+    async def _claim(self, run_id: str, *, now: int = 0) -> None:
         """Carry on a run without an owner, if that can be done here."""
         with suppress(LLMOrchError):  # another does it, or nobody can
-            live = await self._recovery.go_on(run_id)
+            live = await self._recovery.go_on(run_id, now=now)
             if live is not None:
                 self._carry_on(live)
 

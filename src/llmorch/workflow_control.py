@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -57,12 +57,20 @@ class ControlVerbs:
     ) -> Node[U]: ...
     @overload
     def loop(
-        self, body: Callable[..., Any], /, *, until: str | Callable[..., Any], max_iterations: int,
+        self, body: Callable[..., Awaitable[U]], /, *, until: str | Callable[..., Any], max_iterations: int,
         carry: Mapping[str, str | Callable[..., Any]] | None = None, on_exhausted: Literal["keep", "fail"] = "keep",
         name: str | None = None, after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None,
         on_error: OnErrorArg = None, timeout: float | timedelta | None = None, on_unknown: OnUnknown = "retry",
         bind: Mapping[str, Any] | None = None, **bindings: Any,
-    ) -> Node[Any]: ...
+    ) -> Node[U]: ...
+    @overload
+    def loop(
+        self, body: Callable[..., U], /, *, until: str | Callable[..., Any], max_iterations: int,
+        carry: Mapping[str, str | Callable[..., Any]] | None = None, on_exhausted: Literal["keep", "fail"] = "keep",
+        name: str | None = None, after: Iterable[Ref[Any] | str] = (), when: str | Ref[Any] | None = None,
+        on_error: OnErrorArg = None, timeout: float | timedelta | None = None, on_unknown: OnUnknown = "retry",
+        bind: Mapping[str, Any] | None = None, **bindings: Any,
+    ) -> Node[U]: ...
     def loop(
         self, body: Any, /, *, until: str | Callable[..., Any], max_iterations: int,
         carry: Mapping[str, str | Callable[..., Any]] | None = None, on_exhausted: Literal["keep", "fail"] = "keep",
@@ -210,4 +218,5 @@ def placed(action: Any) -> Placed:  # Any: whatever somebody takes for an action
         function = function_action(given)
         name = getattr(given, "__name__", type(given).__name__)
         return Placed(function, name, {param.name for param in function.params})
-    raise TypeError(f"a step is a Payload, Workflow, Script, Question or Python function, not {type(given).__name__}")
+    kind = type(cast(object, action)).__name__
+    raise TypeError(f"a step is a Payload, Workflow, Script, Question or Python function, not {kind}")

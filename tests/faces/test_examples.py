@@ -12,6 +12,7 @@ import pytest
 from tests.architecture.tree import ROOT
 
 EXAMPLES = ROOT / "examples"
+PROGRAMS = sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("patterns/*.py")])
 LIMIT_S = 60
 
 
@@ -32,9 +33,9 @@ def output_of(name: str, folder: Path) -> str:
 
 
 def test_every_example_is_listed_and_tested_here() -> None:
-    files = {path.name for path in EXAMPLES.glob("*.py")}
-    listed = set(re.findall(r"`(\w+\.py)`", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
-    tested = set(re.findall(r'output_of\("(\w+\.py)"', Path(__file__).read_text(encoding="utf-8")))
+    files = {path.relative_to(EXAMPLES).as_posix() for path in PROGRAMS}
+    listed = set(re.findall(r"`([\w/]+\.py)`", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
+    tested = set(re.findall(r'output_of\("([\w/]+\.py)"', Path(__file__).read_text(encoding="utf-8")))
     assert files == listed == tested
 
 
@@ -88,6 +89,17 @@ def test_a_batch_gives_each_row_its_own_result(tmp_path: Path) -> None:
         assert row.split()[1] in found
 
 
+def test_people_decide_while_no_process_waits(tmp_path: Path) -> None:
+    printed = output_of("approval.py", tmp_path)
+    assert printed.splitlines() == [
+        "waiting ['teaser', 'review']",
+        "waiting shorter | How do bees talk?",
+        "Step 'post' wants to use the tool 'publish' with {\"title\": \"Bees Dance\"}. May it?",
+        "succeeded The post is out.",
+        "published as bees-dance.html",
+    ]
+
+
 def test_hooks_see_events_and_refuse_a_call(tmp_path: Path) -> None:
     printed = output_of("hooks.py", tmp_path)
     assert "start    fine" in printed
@@ -95,7 +107,7 @@ def test_hooks_see_events_and_refuse_a_call(tmp_path: Path) -> None:
     assert printed.endswith("failed: ['leak']; sent: 1\n")
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.relative_to(EXAMPLES).as_posix())
 def test_an_example_uses_only_what_is_public(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     imported = re.findall(r"^(?:from|import) (llmorch[\w.]*)", text, re.MULTILINE)
@@ -133,3 +145,48 @@ def test_a_killed_run_is_finished_by_another_process_and_only_the_call_in_flight
 def test_scripts_of_two_languages_and_a_shipped_one_work_together(tmp_path: Path) -> None:
     printed = output_of("script_steps.py", tmp_path)
     assert printed == "succeeded {'loud': 'QUESTION!', 'found': {'words': 5}, 'missing': ['year']}\n"
+
+
+def test_a_chain_makes_each_answer_of_the_one_before(tmp_path: Path) -> None:
+    lines = dict(line.split(": ", 1) for line in output_of("patterns/chain.py", tmp_path).splitlines())
+    assert list(lines) == ["summary", "keywords", "title"]
+    assert lines["title"] == f"About {lines['keywords']}"
+
+
+def test_a_panel_answers_though_a_model_does_not_exist(tmp_path: Path) -> None:
+    printed = output_of("patterns/panel.py", tmp_path)
+    assert re.findall(r"^(\w+) +offline:", printed, re.MULTILINE) == ["succeeded", "succeeded", "failed"]
+    assert re.search(r"^partial: \w.*\.$", printed, re.MULTILINE)
+
+
+def test_a_document_is_read_in_parts(tmp_path: Path) -> None:
+    lines = output_of("patterns/map_reduce.py", tmp_path).splitlines()
+    counted = re.fullmatch(r"\d+ characters in (\d+) parts", lines[0])
+    assert counted is not None
+    assert sum(line.startswith("- ") for line in lines) == int(counted[1]) > 5
+
+
+def test_a_critic_sends_a_draft_back_until_it_is_content(tmp_path: Path) -> None:
+    lines = output_of("patterns/critic_loop.py", tmp_path).splitlines()
+    assert [line.split(" | ")[1] for line in lines[:3]] == [
+        "say something one can see", "no two adjectives", "approved",
+    ]  # fmt: skip
+    assert lines[3].endswith("Mind: no two adjectives")
+    assert lines[4] == "output: The sea was old before the first keel."
+
+
+def test_a_router_takes_another_branch_for_each_kind(tmp_path: Path) -> None:
+    printed = output_of("patterns/router.py", tmp_path)
+    assert re.findall(r"-> (\w+)", printed) == ["bug", "praise", "otherwise"]
+
+
+def test_a_plan_is_followed_in_the_second_round(tmp_path: Path) -> None:
+    printed = output_of("patterns/planner_responder_critic.py", tmp_path)
+    assert "answer/refine@0/verdict: approved=False" in printed
+    assert "answer/refine@1/verdict: approved=True" in printed
+    assert "output: Boil water, warm the pot" in printed
+
+
+def test_the_best_of_three_is_taken(tmp_path: Path) -> None:
+    printed = output_of("patterns/best_of_n.py", tmp_path)
+    assert printed.endswith("best: Walk further. (it is short and promises something)\n")

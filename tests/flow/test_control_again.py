@@ -152,6 +152,31 @@ async def test_a_dispatch_adopts_the_branch_it_took() -> None:
         assert other.output == run.output
 
 
+async def test_a_loop_or_a_dispatch_is_replaced_as_a_whole() -> None:
+    async with stage({"kind": "bug", **ECHO}) as s:
+        run = await s.orch.run(refine(), topic="tea")
+        fork = await forked(s, run, replace={"refine": {"draft": "mine", "review": ""}})
+        assert (fork.output, s.asked) == ("<End mine>", ["end"])
+        run = await s.orch.run(routed(), topic="tea")
+        fork = await forked(s, run, replace={"reply": "mine"})
+        assert (fork.output, s.asked) == ("<End mine>", ["end"])
+        assert fork.steps["reply"].choice is None
+
+
+async def test_loops_and_dispatches_have_fingerprints_that_say_what_they_were_run_with() -> None:
+    async with stage({"kind": "bug", **ECHO}) as s:
+        first, again, other = [await s.orch.run(refine(), topic=topic) for topic in ("tea", "tea", "milk")]
+        marks = [run.steps["refine"].fingerprint for run in (first, again, other)]
+        assert None not in marks
+        assert marks[0] == marks[1] != marks[2]
+        changed = await s.orch.run(refine(most=2), topic="tea")
+        assert changed.steps["refine"].fingerprint != marks[0]
+        one, two = [
+            await s.orch.run(routed(bug=words), topic="tea") for words in ("Fix {{ topic }}", "Mend {{ topic }}")
+        ]
+        assert one.steps["reply"].fingerprint != two.steps["reply"].fingerprint
+
+
 async def test_another_choice_asks_another_branch() -> None:
     async with stage({"kind": "praise", **ECHO}) as s:
         run = await s.orch.run(routed(), topic="tea")

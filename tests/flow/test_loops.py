@@ -16,6 +16,7 @@ from llmorch import (
     LoopTurned,
     Node,
     Payload,
+    Question,
     Run,
     StepError,
     StepNotRun,
@@ -490,3 +491,45 @@ def test_an_option_of_loop_that_is_also_a_variable_is_refused() -> None:
     wf = Workflow("w")
     with pytest.raises(TypeError, match=r"'until' is both an option of loop\(\) and a variable of 'p'"):
         wf.loop(Payload("p", "{{ until }}"), until="true", max_iterations=1)
+
+
+async def test_a_question_is_asked_again_until_its_answer_will_do() -> None:
+    wf = Workflow("w")
+    wf.loop(
+        Question("A number above {{ last }}?", answer=int, name="guess"), until="output > inputs.last",
+        max_iterations=5, carry={"last": "[inputs.last, output] | max"}, last=10,
+    )  # fmt: skip
+    told = iter([3, 9, 12])
+    async with stage() as s:
+        run = await s.orch.run(wf, on_ask=lambda question: next(told))
+        assert run.output == 12
+        assert turns(run, "guess") == [3, 9, 12]
+
+
+async def test_a_run_waits_for_people_in_the_middle_of_a_loop() -> None:
+    inner = Workflow("inner")
+    inner.input("n", int)
+    inner.ask("ok", "Is {{ n }} enough?", answer=bool)
+    inner.returns({"ok": Node("ok"), "n": inner.add(grow)})
+    wf = Workflow("w")
+    wf.loop(inner, until="output.ok", max_iterations=5, carry={"n": "output.n"}, n=0)
+    async with stage() as s:
+        handle = await s.orch.start(wf)
+        for index, answer in enumerate([False, False, True]):
+            run = await handle.result()
+            assert run.status == "waiting"
+            assert [question.step for question in run.questions] == [f"inner@{index}/ok"]
+            await handle.answer(f"inner@{index}/ok", answer)
+        run = await handle.result(wait_for_answers=True)
+        assert run.output == {"ok": True, "n": 3}
+
+
+async def test_a_branch_may_be_a_question() -> None:
+    wf = Workflow("w")
+    among = {"ask": Question("{{ n }}?", answer=int), "call": Payload("p", "{{ n }}")}
+    wf.dispatch(wf.input("way"), among=among, name="pick", n=1)
+    async with stage({"call": "called"}) as s:
+        run = await s.orch.run(wf, way="ask", on_ask=lambda question: 5)
+        assert run.output == 5
+        assert run["pick/ask"] == 5
+        assert (await s.orch.run(wf, way="call")).output == "called"

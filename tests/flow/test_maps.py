@@ -20,6 +20,7 @@ from llmorch import (
     Workflow,
     each,
     optional,
+    step,
 )
 from llmorch.testing import Reply
 from tests.flow.stage import Meter, fails, kinds, one, stage
@@ -293,7 +294,7 @@ async def test_the_first_items_come_first() -> None:
 
 async def test_a_map_may_be_ten_thousand_items_wide() -> None:
     wf = Workflow("w")
-    wf.map(lambda n: n + 1, name="m", n=each(wf.input("xs", list)), on_error="skip")
+    wf.map(step(inline=True)(lambda n: n + 1), name="m", n=each(wf.input("xs", list)), on_error="skip")
     wf.returns(wf.add(lambda m: sum(m), name="sum"))
     async with stage() as s:
         run = await s.orch.run(wf, xs=list(range(10_000)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 from llmorch import (
     CallStarted,
     Event,
+    Orchestrator,
     Payload,
     StoreBusy,
     StoreError,
@@ -21,7 +23,10 @@ from llmorch import (
     tool,
 )
 from llmorch.ports import Claim, ProviderResponse, ToolCall, Usage
+from llmorch.stores.sqlite import SqliteStore
+from llmorch.testing import ScriptedProvider
 from tests.flow.elsewhere import SharedStore, cut, dying, process
+from tests.flow.stage import MODEL
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +114,28 @@ async def test_what_is_inside_a_step_that_is_not_to_be_repeated_is_not_repeated(
         assert "on_unknown='fail'" in str(run.failures[path])
         resumed = await (await s.orch.resume(run_id)).result()
         assert (resumed.status, s.asked[0]) == ("succeeded", path)
+
+
+async def test_a_run_whose_store_was_closed_by_another_ends_here_and_is_taken_up_elsewhere(tmp_path: Path) -> None:
+    wf = Workflow.of(Payload("ask", "Go."), Payload("tell", "On: {{ ask }}"), name="w")
+    path, entered = tmp_path / "runs.db", anyio.Event()
+
+    async def slowly(request: object) -> str:
+        entered.set()
+        await anyio.sleep(5)
+        return "late"
+
+    shared = SqliteStore(path, durability="process")
+    provider = ScriptedProvider({"ask": slowly})
+    async with Orchestrator(shared, providers=[provider], model=MODEL, workflows=[wf]) as orch:
+        handle = await orch.start(wf)
+        await entered.wait()
+        await shared.aclose()
+        with anyio.fail_after(60), pytest.raises(StoreError, match="closed"):
+            await handle.result()
+    provider = ScriptedProvider({"*": "again"})
+    async with Orchestrator(SqliteStore(path), providers=[provider], model=MODEL, workflows=[wf]) as orch:
+        assert (await orch.attach(handle.id).result()).output == "again"
 
 
 @pytest.mark.parametrize("trouble", [StoreFull("full"), StoreBusy("locked"), StoreError("the disk failed")])

@@ -7,7 +7,19 @@ from typing import Any
 import anyio
 import pytest
 
-from llmorch import Default, Node, Payload, StepCancelled, StepNotRun, StepStarted, Workflow, first_n, optional
+from llmorch import (
+    Default,
+    Node,
+    Payload,
+    StepCancelled,
+    StepNotRun,
+    StepStarted,
+    Workflow,
+    each,
+    first_n,
+    first_of,
+    optional,
+)
 from llmorch.testing import Reply
 from tests.flow.stage import fails, named, one, slow, stage
 
@@ -184,3 +196,66 @@ async def test_a_selection_in_the_output() -> None:
         run = await s.orch.run(wf)
         assert run.output == {"best": [1]}
         assert run.steps["v0"].status == "cancelled"
+
+
+async def test_laggards_of_every_kind_are_cancelled_and_what_they_cost_is_shown() -> None:
+    ask = Payload("ask", "{{ x }}")
+    inner = Workflow.of(ask, Payload("more", "{{ ask }}"), name="inner")
+    wf = Workflow("w")
+    options: dict[str, Any] = {"on_error": "skip", "x": "go"}
+    nodes: list[Node[Any]] = [
+        wf.loop(ask, name="looped", until="false", max_iterations=9, carry={"x": "output"}, **options),
+        wf.loop(inner, name="nested", until="false", max_iterations=9, carry={"x": "output"}, **options),
+        wf.dispatch("'a'", among={"a": inner, "b": ask}, name="chosen", **options),
+        wf.map(inner, name="mapped", x=each(["a", "b"]), concurrency=1, on_error="skip"),
+        wf.add(slow, seconds=1.5, on_error="skip"),
+    ]
+    wf.returns(first_n(nodes, 1, cancel_rest=True))
+    async with stage({"*": Reply("text", 1)}) as s:
+        since = anyio.current_time()
+        run = await s.orch.run(wf)
+        assert anyio.current_time() - since == pytest.approx(1.5)
+        assert run.output == [1.5]
+        assert run.status == "succeeded"
+        for node in nodes[:-1]:
+            assert run.steps[node.name].status == "cancelled"
+            assert run.steps[node.name].reason == "not needed"
+        assert run["looped@0"] == run["nested@0/ask"] == run["chosen/a/ask"] == run["mapped[0]/ask"] == "text"
+        for path in ("looped@1", "nested@0", "nested@0/more", "chosen/a", "chosen/a/more", "mapped[0]/more"):
+            assert run.steps[path].status == "cancelled", path
+        assert run.steps["mapped[1]"].status == "pending"
+        assert [run.steps[node.name].usage.requests for node in nodes] == [2, 2, 2, 2, 0]
+        assert run.usage.requests == len(s.asked) == 8
+
+
+async def test_when_stands_on_every_kind_of_step() -> None:
+    inner = named("inner", one)
+    wf = Workflow("w")
+    wf.input("go", bool)
+    nodes = [
+        wf.add(one, when="go"),
+        wf.add(Payload("p", "x"), when="go"),
+        wf.add(inner, when="go"),
+        wf.map(lambda n: n, name="m", n=each([1]), when="go"),
+        wf.loop(one, name="l", until="true", max_iterations=1, when="go"),
+        wf.dispatch("'a'", among={"a": one}, name="d", when="go"),
+        wf.ask("q", "?", when="go", on_error=Default("none"), timeout=1),
+    ]
+    wf.returns(nodes)
+    async with stage({"p": "x"}) as s:
+        run = await s.orch.run(wf, go=False)
+        assert run.output == []
+        assert {run.steps[node.name].status for node in nodes} == {"skipped"}
+        assert len(await s.log(run)) == len(nodes) + 2
+        assert (await s.orch.run(wf.replace("q", one), go=True)).output == [1, "x", 1, [1], 1, 1, 1]
+
+
+async def test_selections_take_loops_and_dispatches_like_any_other_step() -> None:
+    wf = Workflow("w")
+    off = wf.dispatch("'b'", among={"a": one}, name="off", on_error="skip")
+    on = wf.loop(one, name="on", until="true", max_iterations=1, on_error="skip")
+    wf.returns([first_of(off, on), first_n([off, on], 1), optional(off, default=7)])
+    async with stage() as s:
+        run = await s.orch.run(wf)
+        assert run.output == [1, [1], 7]
+        assert run.status == "partial"

@@ -157,3 +157,15 @@ def test_a_cleanup_that_raises_is_logged(backend: str, caplog: pytest.LogCapture
 
     anyio.run(main, backend=backend)
     assert "boom" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_scope_ends_its_block_at_its_deadline_as_anyios_own_does() -> None:
+    for _ in range(2):  # made by anyio, then by the class it was made of
+        with _wake.cancel_scope(_wake.clock()()) as scope:
+            await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        assert isinstance(scope, anyio.CancelScope)
+    with _wake.cancel_scope() as open_scope:
+        await anyio.lowlevel.checkpoint()
+    assert not open_scope.cancelled_caught

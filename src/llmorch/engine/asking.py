@@ -94,6 +94,12 @@ class Asking:
             self.close(state)
             self._fail(state, TimedOut(text, step=state.path))
 
+    def expire(self, now: int) -> None:
+        """Give up the questions that had to be answered by then."""
+        for path, question in tuple((self._state.questions or {}).items()):
+            if question.deadline is not None and question.deadline <= now:
+                self._expire(self._state.steps[path], question)
+
     def close(self, state: StepState) -> None:
         """Forget its deadline."""
         self._timers().stop(_timer(state))

@@ -147,9 +147,9 @@ class Containers:
             inner.stopped = inner.stopped or reason
             if inner.scope is not None:
                 inner.scope.cancel()
-            elif inner.status == "waiting":
+            elif inner.status == "waiting":  # for a person, and no task does
                 self.asking.close(inner)
-                self.journal.append(StepCancelled(inner.path, inner.stopped))
+                self.journal.append(StepCancelled(inner.path, inner.stopped or ""))
             else:
                 wind_down(inner, self.state.ready)
 

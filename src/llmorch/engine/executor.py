@@ -147,6 +147,10 @@ class Executor(Runners):
         if self._group is not None:  # else the run is just being taken up, and begins with what is ready
             self.call_help()
 
+    def expire(self, now: int) -> None:
+        """Give up the questions of a run taken up that had to be answered by then, in microseconds UTC."""
+        self._stepper.asking.expire(now)
+
     def wakes(self, state: StepState) -> bool:
         return self._people is not None and self._people.wakes(state)
 

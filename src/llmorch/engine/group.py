@@ -5,8 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import cast
 
-import anyio
-
+from .. import _wake
 from ..definition.actions import FunctionAction, PayloadAction, ScriptAction, is_leaf
 from .state.run import RunState
 
@@ -19,7 +18,7 @@ class Alone:
     __slots__ = ("cancel_scope",)
 
     def __init__(self) -> None:
-        self.cancel_scope = anyio.CancelScope()
+        self.cancel_scope = _wake.cancel_scope()
 
     async def __aenter__(self) -> Alone:
         self.cancel_scope.__enter__()
@@ -36,12 +35,12 @@ def is_lone(state: RunState) -> bool:
     steps = state.frame.compiled.steps
     if len(steps) != 1 or state.definition.checks or not is_leaf(steps[0].definition.action):
         return False
-    if steps[0].definition.map is not None:
+    if steps[0].definition.map is not None or steps[0].definition.on_unknown == "ask":
         return False
     action = steps[0].definition.action
     if isinstance(action, PayloadAction):
         return not any(tool.requires_approval for tool in action.payload.tools)
-    return isinstance(action, FunctionAction | ScriptAction) and steps[0].definition.on_unknown != "ask"
+    return isinstance(action, FunctionAction | ScriptAction)
 
 
 def bare(error: BaseException) -> BaseException:

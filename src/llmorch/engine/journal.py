@@ -241,7 +241,7 @@ class Journal:
             except (*_FOR_GOOD, *_MISTAKES):
                 raise
             except Exception as error:  # a store may raise anything; what it holds is worth another try
-                if anyio.current_time() >= self._deadline:
+                if anyio.current_time() >= self._deadline or getattr(self._store, "is_closed", False):
                     raise
                 _log.warning("run %s: its log cannot be written just now (%s); trying again", self._claim.run_id, error)
                 if isinstance(error, StoreFull):

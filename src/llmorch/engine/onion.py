@@ -34,6 +34,7 @@ from .steps.tools import ToolUser, tool_specs
 
 __all__ = ["CallPath"]
 
+_NOTHING_SET = vars(Settings())  # the usual case: told at a glance, where `given()` walks all fields
 _USUAL_ANSWER = 1_000  # tokens; what a rate limit sets aside for an answer without a bound, until its bill is known
 Send = Callable[[ProviderRequest], Awaitable[ProviderResponse]]
 
@@ -257,9 +258,10 @@ class CallPath:
     def _settings(self, model: ResolvedModel) -> Settings:
         """What is set, less what a fallback model does not take (the plan has seen to the first one)."""
         settings = self.payload.settings
-        dropped = (
-            sorted(model.capabilities.unsupported & settings.given().keys()) if model.capabilities.unsupported else []
-        )
+        unsupported = model.capabilities.unsupported
+        if not unsupported or vars(settings) == _NOTHING_SET:
+            return settings
+        dropped = sorted(unsupported & settings.given().keys())
         if not dropped:
             return settings
         self._sender.warn("setting-dropped", f"{model.id} does not take {', '.join(dropped)}; it was left out")

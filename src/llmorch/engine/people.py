@@ -6,7 +6,8 @@ answers, whoever that is and wherever.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,20 @@ class People:
         try:
             self._asking().ask_grant(state, number, call)
             self._runners.beside(self.rest_if_stuck)
-            await self._runners.idling(waiter.wait)
+            with _time_of(state):
+                await self._runners.idling(waiter.wait)
         finally:
             del self._waiters[state.path]
-        return (state.granted or {}).get(call.id)
+        return (state.granted or {}).get((number, call.id))
+
+
+@contextmanager
+def _time_of(state: StepState) -> Iterator[None]:
+    """Inside, the step's time stands still."""
+    scope, since = state.scope, anyio.current_time()
+    deadline = float("inf") if scope is None else scope.deadline
+    if scope is not None:
+        scope.deadline = float("inf")
+    yield
+    if scope is not None:
+        scope.deadline = deadline + anyio.current_time() - since

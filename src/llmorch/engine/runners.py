@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -38,8 +39,8 @@ class Runners:
     """
 
     __slots__ = (
-        "_births", "_done", "_flushing", "_group", "_halted", "_idle", "_leaving", "_people", "_stepper", "_working",
-        "consult", "journal", "services", "state",
+        "_births", "_done", "_flushing", "_group", "_halted", "_idle", "_leaving", "_left_s", "_pauses", "_people",
+        "_stepper", "_working", "consult", "journal", "services", "state",
     )  # fmt: skip
 
     _stepper: Stepper
@@ -57,6 +58,8 @@ class Runners:
         self._flushing = False
         self._people: People | None = None
         self._working = 0
+        self._pauses = 0
+        self._left_s = 0.0
         self.consult: Callable[[StepWaiting], Awaitable[None]] | None = None
 
     @property
@@ -85,7 +88,8 @@ class Runners:
         """In a step: wait for a person. Meanwhile the step counts as doing nothing."""
         self._working -= 1
         try:
-            await self.aside(wait)
+            with self._time_of_people():
+                await self.aside(wait)
         finally:
             self._working += 1
 
@@ -110,14 +114,24 @@ class Runners:
 
     async def _waited(self, idle: anyio.Event) -> None:
         """Wait for something to do; while only people have, the run's time stands still."""
+        with self._time_of_people():
+            await idle.wait()
+
+    @contextmanager
+    def _time_of_people(self) -> Iterator[None]:
+        """Inside, the run's time stands still, if only people have something to do."""
         group = self._group
         if not self.state.questions or self._working or group is None or self.state.timeout is None:
-            await idle.wait()
+            yield
             return
-        since, deadline = anyio.current_time(), group.cancel_scope.deadline
-        group.cancel_scope.deadline = float("inf")
-        await idle.wait()
-        group.cancel_scope.deadline = deadline + anyio.current_time() - since
+        if not self._pauses:
+            self._left_s = group.cancel_scope.deadline - anyio.current_time()
+            group.cancel_scope.deadline = float("inf")
+        self._pauses += 1
+        yield
+        self._pauses -= 1
+        if not self._pauses:
+            group.cancel_scope.deadline = anyio.current_time() + self._left_s
 
     @property
     def people(self) -> People:

@@ -144,6 +144,8 @@ class Stepper(Containers):
         """A step that had asked a person goes on: the task that waits for it, or in a process that took it up, anew."""
         if state.status != "running" or state.finished_us is not None or self.conductor.wakes(state):
             return None
+        if state.scope is not None:  # it goes on already: the log had several answers for it
+            return None
         return self._scoped(state, self._leaf(state, 0))
 
     def _start(self, state: StepState) -> Work | None:

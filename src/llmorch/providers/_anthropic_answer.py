@@ -6,7 +6,7 @@ Source: https://platform.claude.com/docs/en/api/messages/create and .../docs/en/
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..errors import ContentRefused
@@ -16,7 +16,7 @@ from ..requests import ProviderResponse
 from ._answers import bad_answer, refused, truncated
 from ._anthropic_request import REPLAY
 from ._classify import Origin, classified, complaint_in
-from ._loose_json import is_list, is_object, mended, parse, usage_of, written
+from ._loose_json import count_of, is_list, is_object, mended, parse, part_of, written
 from ._sink import Progress
 from ._sse import EventSplitter, LineTooLong
 
@@ -87,13 +87,13 @@ def read_answer(body: bytes, origin: Origin) -> ProviderResponse:
             raise classified(origin, complaint)
         raise bad_answer(origin, "JSON that is no message", body)
     blocks = [_Block(block) for block in content if is_object(block)]
-    text = "".join(block.text for block in blocks if block.kind == "text")
+    text = "".join([block.text for block in blocks if block.kind == "text"])
     return _response(origin, blocks, text=text, about=parsed, final=parsed, usage=parsed.get("usage"))
 
 
 def _response(
     origin: Origin,
-    blocks: Iterable[_Block],
+    blocks: Collection[_Block],
     *,
     text: str,
     about: Mapping[str, Any],
@@ -105,19 +105,13 @@ def _response(
     reason = final.get("stop_reason")
     if reason == "refusal":
         raise _refused(origin, text, final.get("stop_details"))
-    calls: list[ToolCall] = []
-    replay: list[dict[str, Any]] = []
-    for block in blocks:
-        call = _call(block, len(calls))
-        calls += [call] if call is not None else []
-        if call is not None or block.kind not in ("tool_use", ""):
-            replay.append(block.kept(call.id if call is not None else ""))
+    calls, replay = _used(blocks)
     told = _REASONS.get(reason, "other") if isinstance(reason, str) else "other"
     raw: dict[str, Any] = {"finish_reason": mended(reason) if isinstance(reason, str) else None}
     for name, source in (("id", about), ("stop_sequence", final)):
         if isinstance(source.get(name), str):
             raw[name] = mended(source[name])
-    if calls and any(block.get("type") not in _PLAIN for block in replay):
+    if replay:
         raw["replay"] = {REPLAY: replay}
     model = about.get("model")
     return ProviderResponse(
@@ -128,6 +122,21 @@ def _response(
         model=mended(model) if isinstance(model, str) and model else origin.model,
         raw=raw,
     )
+
+
+def _used(blocks: Collection[_Block]) -> tuple[list[ToolCall], list[dict[str, Any]]]:
+    """The calls of tools, and the blocks where the vendor wants them back beside the calls."""
+    calls: list[ToolCall] = []
+    replay: list[dict[str, Any]] = []
+    if all(block.kind == "text" for block in blocks):  # the usual case
+        return calls, replay
+    for block in blocks:
+        call = _call(block, len(calls))
+        calls += [call] if call is not None else []
+        if call is not None or block.kind not in ("tool_use", ""):
+            replay.append(block.kept(call.id if call is not None else ""))
+    is_wanted = calls and any(block.get("type") not in _PLAIN for block in replay)
+    return calls, replay if is_wanted else []
 
 
 def _call(block: _Block, index: int) -> ToolCall | None:
@@ -147,27 +156,15 @@ def _usage(given: Any) -> Usage | None:  # Any: whatever JSON a server sent
     """The tokens of one call: what was read from the cache and written to it is input, too."""
     if not is_object(given):
         return None
-    counts = {"prompt_tokens": given.get("input_tokens"), "completion_tokens": given.get("output_tokens")}
-    details = given.get("output_tokens_details")
-    thought = details.get("thinking_tokens") if is_object(details) else None
-    plain = usage_of({**counts, "completion_tokens_details": {"reasoning_tokens": thought}})
+    fresh, said = count_of(given.get("input_tokens")), count_of(given.get("output_tokens"))
     read, stored = given.get("cache_read_input_tokens"), given.get("cache_creation_input_tokens")
-    cache = usage_of(
-        {
-            "prompt_tokens": 0 if read is None else read,
-            "completion_tokens": 0 if stored is None else stored,
-        }
-    )
-    if plain is None or cache is None:
+    cached = 0 if read is None else count_of(read)
+    kept = 0 if stored is None else count_of(stored)
+    if fresh is None or said is None or cached is None or kept is None:
         return None
-    return Usage(
-        plain.input_tokens + cache.input_tokens + cache.output_tokens,
-        plain.output_tokens,
-        cached_tokens=cache.input_tokens,
-        cache_write_tokens=cache.output_tokens,
-        reasoning_tokens=plain.reasoning_tokens,
-        requests=1,
-    )
+    details = given.get("output_tokens_details")
+    thought = part_of(details, "thinking_tokens", said) if details is not None else 0
+    return Usage(fresh + cached + kept, said, cached, kept, thought, 1)
 
 
 def _plain(value: Any) -> Any:  # Any: whatever JSON a server sent

@@ -59,7 +59,8 @@ class MessagesWire:
         """The request as it is sent; raises BadRequest for what this API does not take."""
         able = self.capabilities(request.model)
         given = {} if vars(request.settings) == _NOTHING_SET else request.settings.given()
-        self._check(request, given, able, origin)
+        if given:
+            self._check(request, given, able, origin)
         body = body_of(request, origin, self._shape(request, given, able), stream=stream)
         return Sent(_PATH, body, partial(read_answer, origin=origin), partial(StreamReader, origin))
 
@@ -94,7 +95,9 @@ class MessagesWire:
         return Shape(
             max_tokens=able.max_output_tokens or _DEFAULT_MAX_TOKENS,
             settings=given,
-            tools=self._tools(request.tools, said, strict=self._strict_tools and able.json_schema),
+            tools=self._tools(request.tools, said, strict=self._strict_tools and able.json_schema)
+            if request.tools
+            else (),
             schema=said.schema if said is not None else None,
             instruction=f"Answer with JSON only, satisfying this JSON schema:\n{_json.dumps(schema)}"
             if in_words

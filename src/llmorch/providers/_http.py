@@ -190,7 +190,7 @@ class Http:
         span = self._timers.total_s if timeout is None else timeout
         failure: BaseException
         try:
-            with anyio.CancelScope(deadline=_wake.clock()() + span):  # move_on_after would look for the clock again
+            with _wake.cancel_scope(_wake.clock()() + span):
                 direct = self._pools.current().direct
                 if direct is None:
                     return await self._through(self._request(method, path, headers, body), _whole)

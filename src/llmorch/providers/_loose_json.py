@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from ..models.usage import Usage
 
-__all__ = ["count_of", "is_list", "is_object", "mended", "parse", "usage_of", "written"]
+__all__ = ["count_of", "is_list", "is_object", "mended", "parse", "part_of", "usage_of", "written"]
 
 _MAX_DEPTH = 100
 _MAX_TOKENS = 10**10
@@ -100,9 +100,9 @@ def usage_of(given: Any) -> Usage | None:  # Any: whatever JSON a server sent
     written = count_of(given.get("completion_tokens"))
     if read is None or written is None:
         return None
-    cached = _detail(given.get("prompt_tokens_details"), "cached_tokens", read)
-    reasoning = _detail(given.get("completion_tokens_details"), "reasoning_tokens", written)
-    return Usage(read, written, cached_tokens=cached, reasoning_tokens=reasoning, requests=1)
+    cached = part_of(given.get("prompt_tokens_details"), "cached_tokens", read)
+    reasoning = part_of(given.get("completion_tokens_details"), "reasoning_tokens", written)
+    return Usage(read, written, cached, 0, reasoning, 1)
 
 
 def count_of(given: Any) -> int | None:  # Any: as above
@@ -116,7 +116,7 @@ def count_of(given: Any) -> int | None:  # Any: as above
     return int(given)
 
 
-def _detail(given: Any, name: str, total: int) -> int:  # Any: as above
+def part_of(given: Any, name: str, total: int) -> int:  # Any: as above
     """A part of a total; what is absurd counts as not told, because the total stands without it."""
     count = count_of(given.get(name)) if is_object(given) else None
     return count if count is not None and count <= total else 0

@@ -158,18 +158,16 @@ class Vendor:
         parts = urlsplit(self._base_url)
         self._host = parts.netloc
         self._is_own = home.owns(self._base_url)
+        is_needed = self._is_own and home.needs_key
         self._keys = Keys(
-            api_key,
-            variable=home.variable,
-            host=parts.hostname or "",
-            is_vendor=self._is_own,
-            is_needed=self._is_own and home.needs_key,
+            api_key, variable=home.variable, host=parts.hostname or "", is_vendor=self._is_own, is_needed=is_needed
         )
         self._own_headers = Quiet(headers or {})
         register_headers(self._own_headers)
         self._transport = transport
         self._http_made: Http | None = None
         self._made: _Made | None = None
+        self._asked = Origin(name, self._host, "", home.variable if self._is_own else "")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self._name!r}, base_url={self._base_url!r})"
@@ -309,7 +307,9 @@ class Vendor:
             await self._http_made.aclose()
 
     def _origin(self, model: str) -> Origin:
-        return Origin(self._name, self._host, model, self._home.variable if self._is_own else "")
+        if self._asked.model != model:  # most programs ask the same one again and again
+            self._asked = replace(self._asked, model=model)
+        return self._asked
 
     def _http(self) -> Http:
         if self._http_made is None:

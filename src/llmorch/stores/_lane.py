@@ -158,7 +158,10 @@ class Lane:
         """
         with self._guard:
             if self.is_stopping.is_set():
-                raise StoreError("The store is closed; open a new one")
+                raise StoreError(
+                    "The store is closed; open a new one (an orchestrator closes the store it was given, so two that "
+                    "are not left together need one each)"
+                )
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()

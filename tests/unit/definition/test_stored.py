@@ -57,8 +57,9 @@ from llmorch.planner.checks import check
 from llmorch.planner.compile import compiled
 from llmorch.stores.memory import MemoryStore
 from llmorch.testing import ScriptedProvider, run_virtual
-from tests.flow.described import Flow, Leaf
-from tests.flow.random_dags import build, flows, provider_script
+from tests.flow.built import build, person, provider_script
+from tests.flow.described import Flow, Leaf, Loop, Pick
+from tests.flow.random_dags import flows
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = int(os.environ.get("RANDOM_DEFINITIONS", "40"))
@@ -696,17 +697,21 @@ async def pace() -> None:
     await anyio.lowlevel.checkpoint()
 
 
-async def log_of(definition: WorkflowDef, script: dict[str, object], inputs: dict[str, Any]) -> list[Event]:
+async def log_of(
+    definition: WorkflowDef, script: dict[str, object], inputs: dict[str, Any], on_ask: Any
+) -> list[Event]:
     """What a run of the definition records, without what is its own in every run."""
     store = MemoryStore()
     provider = ScriptedProvider(script)
-    async with Orchestrator(store, providers=[provider], model="scripted:m", concurrency=1) as orch:
+    async with Orchestrator(store, providers=[provider], model="scripted:m", concurrency=1, on_ask=on_ask) as orch:
         run = await orch.run(Frozen(definition), inputs)
         return [replace(event, run_id="", at_us=0) for event in await store.events(run.id, limit=100_000)]
 
 
-def logs(definitions: Sequence[WorkflowDef], script: Callable[[], dict[str, object]], inputs: Any) -> list[list[Event]]:
-    return [run_virtual(log_of, definition, script(), inputs, backend="asyncio") for definition in definitions]
+def logs(
+    definitions: Sequence[WorkflowDef], script: Callable[[], dict[str, object]], inputs: Any, on_ask: Any = None
+) -> list[list[Event]]:
+    return [run_virtual(log_of, definition, script(), inputs, on_ask, backend="asyncio") for definition in definitions]
 
 
 def test_a_rebuilt_workflow_runs_as_it_would_have() -> None:
@@ -723,11 +728,23 @@ def in_prompts(flow: Flow) -> Flow:
     def prompt(leaf: Leaf) -> Leaf:
         return replace(leaf, how="prompt", kind="list" if leaf.kind == "list" else "text")
 
-    steps = [
-        replace(one, action=in_prompts(one.action) if isinstance(one.action, Flow) else prompt(one.action))
-        for one in flow.steps
-    ]
-    return replace(flow, steps=tuple(steps))
+    def inside(action: Any) -> Any:
+        match action:
+            case Flow():
+                return in_prompts(action)
+            case Loop():
+                rules = {name: replace(rule, as_function=False) for name, rule in action.carry.items()}
+                until = replace(action.until, as_function=False)
+                return replace(action, body=inside(action.body), until=until, carry=rules)
+            case Pick():
+                branches = {key: replace(one, action=inside(one.action)) for key, one in action.branches.items()}
+                last = action.otherwise
+                otherwise = None if last is None else replace(last, action=inside(last.action))
+                return replace(action, branches=branches, otherwise=otherwise)
+            case _:
+                return prompt(action)
+
+    return replace(flow, steps=tuple(replace(one, action=inside(one.action)) for one in flow.steps))
 
 
 @given(flow=flows())
@@ -747,12 +764,12 @@ def test_any_workflow_is_found_again_and_runs_as_it_would_have(flow: Flow) -> No
     made = [rebuilt(body, [known], sha=sha) for known in (newer, other)]
     assert [stored(one)[0] for one in made] == [sha, sha]
     assert [changed(body, one) for one in made] == [[], []]
-    before, *after = logs([definition, *made], lambda: provider_script(flow, pace), {"p": [4, 5], "q": 2})
+    before, *after = logs([definition, *made], lambda: provider_script(flow, pace), {"p": [4, 5], "q": 2}, person(flow))
     for log in after:
         assert log == before
     without = build(in_prompts(flow), pace).freeze()
     assert stored(again(without))[0] == stored(without)[0]
     assert to_document(again(without)) == to_document(without)
     if code_of(definition):
-        with pytest.raises(CodeMissing, match=r"tests\.flow\.random_dags"):
+        with pytest.raises(CodeMissing, match=r"tests\.flow\.built"):
             rebuilt(body, [])

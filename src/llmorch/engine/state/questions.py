@@ -41,7 +41,7 @@ def _answered(run: RunState, event: StepAnswered) -> None:
     if question is None:
         return
     if question.about == "tool":
-        state.granted = {**(state.granted or {}), question.use or "": event.value}
+        state.granted = {**(state.granted or {}), (question.call, question.use or ""): event.value}
         if state.status == "waiting":
             state.status = "running"
             run.ready.append((state, AGAIN))

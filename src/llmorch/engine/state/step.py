@@ -132,7 +132,7 @@ class StepState:
         stopped: Why it is being cancelled, while it is.
         overdue: It is a container that is being stopped because its time is up.
         question: The question it asks, or has asked last.
-        granted: Id of a tool use -> what a person said to it.
+        granted: Request and id of a tool use -> what a person said to it; a model may give an id twice.
         people_us: How long people had its questions before they answered, in microseconds.
     """
 
@@ -160,7 +160,7 @@ class StepState:
     overdue: bool = False
     loop: LoopState | None = None
     question: StepWaiting | None = None
-    granted: dict[str, Data] | None = None
+    granted: dict[tuple[int, str], Data] | None = None
     people_us: int = 0
 
     @property

@@ -87,7 +87,7 @@ class ToolUser:
     async def _ask(self, number: int, call: ToolCall) -> None:
         """Have a person say whether a tool may be used that must not be used unasked; a mistake asks nobody."""
         tool = self._tools.get(call.name)
-        if tool is None or not tool.requires_approval or call.id in (self._state.granted or {}):
+        if tool is None or not tool.requires_approval or (number, call.id) in (self._state.granted or {}):
             return
         try:
             tool.read(call.arguments)
@@ -116,7 +116,7 @@ class ToolUser:
         path = self._state.path
         error: Failure | None = None
         try:
-            text = result_text(await self._ran(call), where=f"the result of tool {call.name!r}")
+            text = result_text(await self._ran(number, call), where=f"the result of tool {call.name!r}")
         except (ToolMistake, ToolError) as mistake:
             text = str(mistake).encode("utf-8", "replace").decode() or "the tool failed"
             error = failure_of(mistake if isinstance(mistake, ToolError) else ToolError(text), step=path)
@@ -137,13 +137,13 @@ class ToolUser:
         self._journal.append(ToolFinished(path, number, call.id, call.name, error=failure_of(failure, step=path)))
         return failure
 
-    async def _ran(self, call: ToolCall) -> Any:  # Any: whatever the tool returns
+    async def _ran(self, number: int, call: ToolCall) -> Any:  # Any: whatever the tool returns
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
             raise ToolMistake(f"there is no tool {call.name!r}; there are: {known}")
-        if tool.requires_approval and call.id in (self._state.granted or {}):
-            allowed, note = is_granted((self._state.granted or {})[call.id])
+        if tool.requires_approval and (number, call.id) in (self._state.granted or {}):
+            allowed, note = is_granted((self._state.granted or {})[number, call.id])
             if not allowed:
                 raise ToolError(f"{tool.name} was not called: a person did not allow it{': ' + note if note else ''}")
         given = partial(

@@ -22,6 +22,7 @@ from .writer import Writer
 
 __all__ = ["Parts"]
 
+_IDLE_S = 10.0  # the server ends a transaction in which nothing happens for longer
 _LONGEST_CONNECT_S = 10.0
 _SHORTEST_ANSWER_S = 5.0
 
@@ -30,7 +31,6 @@ class Parts:
     """The threads, connections and makers of work of one store.
 
     Args:
-        idle_s: After how many seconds the server ends a transaction in which nothing happens.
         patience_s: For how many seconds callers wait; a server that answers nothing for so long is connected to anew.
     """
 
@@ -42,12 +42,11 @@ class Parts:
         durability: Literal["power", "process"],
         lease_s: float,
         renew_s: float,
-        idle_s: float,
         patience_s: float,
     ) -> None:
         address = Address(url, schema=schema, connect_s=round(min(_LONGEST_CONNECT_S, max(2, patience_s))))
         contact = Contact()
-        idle_ms = max(1, round(idle_s * 1000))
+        idle_ms = max(1, round(min(_IDLE_S, lease_s / 2) * 1000))
         write, read, pulse = (
             Link(address, contact, role=role, durability=durability, idle_ms=idle_ms)
             for role in ("write", "read", "pulse")

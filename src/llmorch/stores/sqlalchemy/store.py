@@ -29,8 +29,6 @@ __all__ = ["SqlAlchemyStore"]
 
 T = TypeVar("T")
 
-_IDLE_S = 10.0
-
 
 class SqlAlchemyStore:
     """A RunStore in a PostgreSQL database: durable, shared by processes of many machines.
@@ -84,13 +82,7 @@ class SqlAlchemyStore:
         self._pid = os.getpid()
         self._patience_s = patience_s
         self._parts = parts = Parts(
-            url,
-            schema=schema,
-            durability=durability,
-            lease_s=lease_s,
-            renew_s=renew_s,
-            idle_s=min(_IDLE_S, lease_s / 2),
-            patience_s=patience_s,
+            url, schema=schema, durability=durability, lease_s=lease_s, renew_s=renew_s, patience_s=patience_s
         )
         self._is_open = False
         for stop in (parts.reader.lane.stop, parts.writer.lane.stop, parts.pulse.stop, parts.watch.stop):
@@ -118,6 +110,11 @@ class SqlAlchemyStore:
         """Why units wait just now, as the code of a warning; None while all is well."""
         return self._parts.trouble
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, by whichever of its users."""
+        return self._parts.writer.lane.is_stopping.is_set()
+
     # Writing
 
     async def create(
@@ -138,9 +135,8 @@ class SqlAlchemyStore:
     ) -> AppendReply:
         """Commit one unit; see `RunStore.append`."""
         self._begin()
-        unit = unit_of(events)
         work = self._parts.units.append(
-            claim, tuple(events), unit=unit, status=status, consumed=tuple(consumed), wake_at=wake_at
+            claim, tuple(events), unit=unit_of(events), status=status, consumed=tuple(consumed), wake_at=wake_at
         )
         return await self._put(self._parts.writer.lane, work, patience_s=None).outcome()
 

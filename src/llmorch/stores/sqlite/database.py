@@ -99,6 +99,11 @@ class Database:
         }
         return codes.get(trouble, "store-failing")
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, by whichever of its users."""
+        return self._writer.lane.is_stopping.is_set()
+
     def refuse_full(self) -> None:
         """Be sure that there is room for more than what is under way.
 

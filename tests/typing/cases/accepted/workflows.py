@@ -22,6 +22,7 @@ from llmorch import (
     optional,
     step,
 )
+from llmorch.items import Items
 
 
 class Facts(BaseModel):
@@ -58,7 +59,8 @@ counted = wf.add(count, claims=facts["claims"])
 assert_type(counted, Node[int])
 assert_type(wf.add(shout, text="hello", name="loud"), Node[str])
 assert_type(wf.add(measure, text="hello"), Node[float])
-assert_type(wf.map(check, claim=each(facts["claims"]), concurrency=8, on_error="skip"), Node[list[bool]])
+checks = wf.map(check, claim=each(facts["claims"]), concurrency=8, on_error="skip")
+assert_type(checks, Node[list[bool]])
 assert_type(wf.map(count, claims=each([["a"], ["b"]]), name="counts", on_error=Default(None)), Node[list[int]])
 
 post = wf.add(
@@ -98,6 +100,12 @@ async def run() -> None:
         handle = await orchestrator.start(done, {"article": "text"}, idempotency_key="k")
         assert_type(handle, RunHandle[str])
         assert_type((await handle.result()).output, str)
+        async for place, checked in handle.items(checks):
+            assert_type(place, int)
+            assert_type(checked, bool)
+        assert_type(handle.items("checks"), Items[Any])
+        async with orchestrator.stream(done, article="text") as events:
+            assert_type(events.items(checks), Items[bool])
         assert_type((await orchestrator.run(extract, article="text")).output, Facts)
         async for index, each_run in orchestrator.batch(done, [{"article": "a"}]):
             assert_type(index, int)

@@ -53,12 +53,14 @@ def tests_core(session: nox.Session) -> None:
 
 @nox.session
 def durability(session: nox.Session) -> None:
-    """The long proofs: a minute of cancelled calls over each transport and backend, killed processes."""
+    """The long proofs: cancelled calls over each transport and backend, killed processes, random workflows."""
     session.install("-e", ".[postgres,test]")
     session.run(
         "pytest",
         "tests/durability",
         "tests/wire/test_cancel_storm.py",
+        "tests/flow/test_reference.py",
+        "tests/flow/test_resume_anywhere.py",
         *session.posargs,
         env=_long(),
     )

@@ -45,12 +45,14 @@ kills there are on each store, `LLMORCH_KILL_SEED` a seed of the table to repeat
 
 A process that carries out a workflow is killed with `SIGKILL`, up to three times in a row: at a random moment, after a
 line that it wrote, when the model server has its request or just after the answer, or instead of a write to the file
-of its store. Another process then finishes the run. Counted is every
+of its store. Another process then finishes the run. What it asks people is answered from a process that has no code of
+the workflow: wrongly, rightly by two at once, and once more when it is too late; exactly one answer may count. Counted
+is every
 
 - **lost** record: an event, an acknowledged run, or the start of a request that reached the server, that is not there;
 - **changed** record: an event, a value, a sum or a result that is not, byte for byte, that of an uninterrupted run;
 - **repeated** record: a request or function whose result was recorded, or more requests than were in flight at kills;
-- **stuck** run: the next process could not go on, or something was left behind.
+- **stuck** run: the next process could not go on, or something was left behind, be it a process of a script.
 
 What was sent is known from the model server's own book, not from the store. `SIGKILL` does not take the system's memory
 away, so it says nothing about a loss of power; what is traced instead is that no request leaves before the system has

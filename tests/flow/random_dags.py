@@ -50,6 +50,7 @@ class _Maker:
         self.draw, self.numbers, self.depth, self.leaves = draw, numbers, depth, leaves
         self.kinds: dict[str, Kind] = {}
         self.policies: dict[str, object] = {}
+        self.told: set[str] = set()  # names of which a plan knows the type, and refuses what does not fit
 
     def one_of(self, choices: Any) -> Any:
         return self.draw(st.sampled_from(list(choices)))
@@ -92,6 +93,8 @@ class _Maker:
         )
         when = self.when() if risky is None and self.kinds and self.chance(25) else None
         self.kinds[name] = "list" if is_map else kind
+        if not isinstance(action, Flow | Leaf) or (isinstance(action, Leaf) and action.how == "ask"):
+            self.told.add(name)
         self.policies[name] = policy or on_error
         concurrency = self.one_of((None, None, 1, 2)) if is_map else None
         return Step(name, action, bindings, tuple(after) if self.chance(25) else (), when, policy, is_map, concurrency)
@@ -241,7 +244,11 @@ class _Maker:
         lists: list[Lit | Ref] = [Lit([1, 2, 3]), Lit([])]
         lists += [Ref(name) for name, kind in self.kinds.items() if kind == "list"] * 3
         lists += [Ref(name, ("l",)) for name, kind in self.kinds.items() if kind == "dict"]
-        lists += [Ref(name) for name, kind in self.kinds.items() if kind in ("int", "bool") and self.chance(10)]
+        lists += [
+            Ref(name)
+            for name, kind in self.kinds.items()
+            if kind in ("int", "bool") and name not in self.told and self.chance(10)
+        ]
         chosen = self.choice("first_n") if self.kinds and self.chance(8) else None
         return Each(chosen if isinstance(chosen, FirstN) else self.one_of(lists))
 

@@ -1,7 +1,6 @@
-"""What a workflow must do, said in the plainest way: one step after the other, in declared order.
+"""What a workflow must do, said in the plainest way: one step after the other. Written from the semantics alone.
 
-Written from the specification of semantics alone; knows nothing of the engine. After a failure under `"fail"` it goes
-on with what does not depend on it, so that whatever an engine had in flight at that moment is among its results.
+After a failure under `"fail"` it goes on beside it: what an engine had in flight then is among its results.
 """
 
 from __future__ import annotations
@@ -10,25 +9,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 from tests.flow import described as d
-
-
-@dataclass(frozen=True)
-class End:
-    """How a step, binding or action ended: with a value or in one of the four ways below."""
-
-    kind: str
-    value: Any = None
-
-
-SKIPPED = End("skipped")
-LOST = End("skipped because of a failure")
-FAILED = End("failed, or names what is missing")
-NEVER = End("waits for what failed under 'fail'")
+from tests.flow.ends import FAILED, LOST, NEVER, SKIPPED, End, gate_of, part_of, text_of
 
 
 @dataclass
@@ -66,7 +50,7 @@ class Reference:
             self.steps[path] = ("pending", None)
             return NEVER
         itself = "skip" if step.is_map and isinstance(policy, d.Dflt) else policy  # Default is for items
-        if gate := _gate([*bound.values()]) or _gate([asked]) or (None if asked.value else SKIPPED):
+        if gate := gate_of([*bound.values()]) or gate_of([asked]) or (None if asked.value else SKIPPED):
             return self._end(path, gate, itself)
         values = {key: end.value for key, end in bound.items()}
         if not step.is_map:
@@ -87,7 +71,7 @@ class Reference:
             return act(action, values, path if isinstance(action, d.Loop) else f"{path}/")
         seen = json.dumps(list(values.values()))
         if action.how in ("prompt", "ask"):
-            prompt = f"{action.tag} " + " ".join(f"{key}=[{_text(value)}]" for key, value in values.items())
+            prompt = f"{action.tag} " + " ".join(f"{key}=[{text_of(value)}]" for key, value in values.items())
             self.requests[path, prompt] += 1
             seen = f"{path}|{prompt}"
         try:
@@ -98,8 +82,7 @@ class Reference:
     def _loop(self, loop: d.Loop, values: Mapping[str, Any], path: str) -> End:
         end, known = SKIPPED, loop.body.inputs if isinstance(loop.body, d.Flow) else {}
         for turn in range(loop.most):
-            end = self._act(loop.body, values, f"{path}@{turn}")
-            self._end(f"{path}@{turn}", end, "skip")
+            self._end(f"{path}@{turn}", end := self._act(loop.body, values, f"{path}@{turn}"), "skip")
             try:
                 told = (end.value, {**known, **values}, turn)
                 if end.kind != "value" or loop.until.value(*told):
@@ -111,9 +94,8 @@ class Reference:
         return FAILED if loop.on_exhausted == "fail" else end
 
     def _pick(self, pick: d.Pick, values: Mapping[str, Any], prefix: str) -> End:
-        chosen = _text(values[d.CHOICE])
         branches = {**pick.branches, **({"otherwise": pick.otherwise} if pick.otherwise else {})}
-        key = chosen if chosen in pick.branches else "otherwise"
+        key = chosen if (chosen := text_of(values[d.CHOICE])) in pick.branches else "otherwise"
         if key not in branches:
             return FAILED
         self.steps |= {prefix + other: ("skipped", None) for other in branches}
@@ -136,7 +118,7 @@ class Reference:
             case d.Ref(name, keys):
                 end = scope[name]
                 try:
-                    return End("value", reduce(getitem, keys, end.value)) if end.kind == "value" else end
+                    return End("value", part_of(end.value, keys)) if end.kind == "value" else end
                 except (LookupError, TypeError):
                     return FAILED
             case d.Each(inner) | d.Opt(inner):
@@ -150,12 +132,12 @@ class Reference:
             case d.When(_, refs):
                 ends = [self._read(ref, scope, prefix) for ref in refs]
                 try:
-                    return _gate(ends) or End("value", arg.holds([end.value for end in ends]))
+                    return gate_of(ends) or End("value", arg.holds([end.value for end in ends]))
                 except TypeError:
                     return FAILED
         named: Mapping[Any, d.Arg] = arg.parts if isinstance(arg, d.DictOf) else dict(enumerate(arg.parts))
         parts = {key: self._read(part, scope, prefix) for key, part in named.items()}
-        if (gate := _gate([*parts.values()])) and not (lenient and gate in (SKIPPED, LOST)):
+        if (gate := gate_of([*parts.values()])) and not (lenient and gate in (SKIPPED, LOST)):
             return gate
         listed = [end.value for end in parts.values() if end.kind == "value"]
         return End("value", listed if isinstance(arg, d.ListOf) else {key: end.value for key, end in parts.items()})
@@ -166,13 +148,3 @@ class Reference:
         values = {path: end.value for path, end in ends.items() if end.kind == "value"}
         first = [path for path in (ends if self.log is None else self.log) if path in values][:n]
         return End("value", [values[path] for path in values if path in first]) if len(first) == n else NEVER
-
-
-def _gate(ends: Sequence[End]) -> End | None:
-    """What stands in the way of the values of them all."""
-    return next((mark for mark in (NEVER, LOST, SKIPPED, FAILED) if mark in ends), None)
-
-
-def _text(value: Any) -> str:
-    """How a value stands in a text, and what it is as a choice."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

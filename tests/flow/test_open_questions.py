@@ -198,3 +198,22 @@ async def test_what_was_in_flight_runs_again_only_when_a_person_says_so() -> Non
         await s.orch.answer(run_id, "pays", "retry")
         done = await s.orch.attach(run_id).result()
         assert (done.status, done.output, ran) == ("succeeded", "paid", ["a"])
+
+
+async def test_what_a_person_says_shall_not_run_again_fails() -> None:
+    ran: list[str] = []
+
+    async def pays(x: str = "a") -> str:
+        ran.append(x)
+        return "paid"
+
+    wf = Workflow("w")
+    wf.returns(wf.add(pays, on_unknown="ask"))
+    store, run_id = await dying(wf, {}, when=lambda event: isinstance(event, StepStarted))
+    ran.clear()
+    async with process(store, workflows=[wf]) as s:
+        assert (await s.orch.attach(run_id).result()).status == "waiting"
+        await s.orch.answer(run_id, "pays", "fail")
+        done = await s.orch.attach(run_id).result()
+        assert (done.status, ran) == ("failed", [])
+        assert "said not to run it again" in str(done.error)

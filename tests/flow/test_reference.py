@@ -20,8 +20,10 @@ from llmorch.testing import ScriptedProvider, run_virtual
 from tests.durability.results import IS_LONG
 from tests.flow.built import Pace, build, person, provider_script
 from tests.flow.described import (
+    CHOICE,
     REQUIRED,
     Arg,
+    Branch,
     Dflt,
     DictOf,
     Each,
@@ -31,8 +33,11 @@ from tests.flow.described import (
     Leaf,
     ListOf,
     Lit,
+    Loop,
     Opt,
+    Pick,
     Ref,
+    Rule,
     Step,
     When,
 )
@@ -275,6 +280,66 @@ def test_interpreter_and_engine_read_maps_and_nested_workflows_as_specified(
     flow = top(GOOD, step, output="good")
     assert interpreted(flow).steps["m"] == result
     assert interpreted(flow).status == run
+    check(flow)
+
+
+def turns(until: Rule, most: int = 3, *, exhausted: Any = "keep", body: Leaf | Flow | None = None) -> Loop:
+    body = body or leaf("t9", "int")
+    return Loop(
+        body, until, most, {next(iter(body.inputs)) if isinstance(body, Flow) else "a": Rule("count")}, exhausted
+    )
+
+
+def picks(choice: str, *, otherwise: bool = False, **branches: Leaf | Flow) -> Step:
+    among = {key: Branch(action, ("a",) if isinstance(action, Leaf) else tuple(action.inputs))
+             for key, action in branches.items()}  # fmt: skip
+    last = Branch(leaf("t6"), ("a",)) if otherwise else None
+    bound: dict[str, Arg] = {"a": Lit(1), "q9": Ref("q"), CHOICE: Ref(choice)}
+    read = {name for branch in among.values() for name in branch.reads} | ({"a"} if otherwise else set())
+    return Step(
+        "x", Pick(among, last), {key: arg for key, arg in bound.items() if key in {*read, CHOICE}}, on_error="skip"
+    )
+
+
+WORD = Step("word", leaf("t4", "word"))
+CHOSEN = interpreted(top(WORD, output="word")).output
+OTHER = "x" if CHOSEN != "x" else "y"
+
+
+@pytest.mark.parametrize(
+    ("step", "statuses"),
+    [
+        (Step("x", turns(Rule("turn", 1)), {"a": Lit(0)}), {"x": "succeeded", "x@0": "succeeded", "x@1": "succeeded"}),
+        (Step("x", turns(Rule("turn", 9), 2), {"a": Lit(0)}), {"x": "succeeded", "x@1": "succeeded"}),
+        (Step("x", turns(Rule("turn", 9), 2, exhausted="fail"), {"a": Lit(0)}, on_error="skip"),
+         {"x": "failed", "x@0": "succeeded", "x@1": "succeeded"}),
+        (Step("x", turns(Rule("turn", 1), 2, exhausted="fail"), {"a": Lit(0)}), {"x": "succeeded", "x@1": "succeeded"}),
+        (Step("x", turns(Rule("key", as_function=True)), {"a": Lit(0)}, on_error="skip"),
+         {"x": "failed", "x@0": "succeeded"}),
+        (Step("x", turns(Rule("turn", 0), body=DOOMED), {"a": Lit(0)}, on_error=Dflt(7)),
+         {"x": "failed", "x@0": "failed"}),
+        (Step("x", turns(Rule("turn", 0), body=SKIPPING), {"q9": Lit(1)}), {"x": "skipped", "x@0": "skipped"}),
+        (Step("x", turns(Rule("turn", 0)), {"a": Ref("bad")}), {"x": "skipped"}),
+        (picks("word", **{CHOSEN: leaf("t7"), OTHER: leaf("t8")}),
+         {"x": "succeeded", f"x/{CHOSEN}": "succeeded", f"x/{OTHER}": "skipped"}),
+        (picks("word", **{CHOSEN: FAILING, OTHER: leaf("t8")}),
+         {"x": "failed", f"x/{CHOSEN}": "failed", f"x/{CHOSEN}/y": "failed"}),
+        (picks("word", **{CHOSEN: SKIPPING}), {"x": "skipped", f"x/{CHOSEN}": "skipped", f"x/{CHOSEN}/y": "skipped"}),
+        (picks("q", **{"2": leaf("t7")}), {"x": "succeeded", "x/2": "succeeded"}),
+        (picks("q", **{"3": leaf("t7")}), {"x": "failed"}),
+        (picks("q", otherwise=True, **{"3": leaf("t7")}),
+         {"x": "succeeded", "x/3": "skipped", "x/otherwise": "succeeded"}),
+        (picks("unasked", **{"3": leaf("t7")}), {"x": "skipped"}),
+        (Step("x", Leaf("ask", "t9", "bool", 0), {"a": Ref("good")}), {"x": "succeeded"}),
+        (Step("x", Leaf("ask", "t9", "bool", 1), {"a": Ref("good")}, on_error=Dflt(True)), {"x": "failed"}),
+    ],
+)  # fmt: skip
+def test_interpreter_and_engine_read_loops_dispatch_and_questions_as_specified(
+    step: Step, statuses: dict[str, str]
+) -> None:
+    flow = top(GOOD, BAD, UNASKED, WORD, step, output="good")
+    found = {path: status for path, (status, _) in interpreted(flow).steps.items() if path.startswith("x")}
+    assert found.items() >= statuses.items()
     check(flow)
 
 

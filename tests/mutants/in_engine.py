@@ -95,13 +95,13 @@ _COMMITTING = (
         "engine/journal.py",
         (
             (
-                "return await self._store.append(self._claim, unit.events, status=unit.status)",
+                "return await self._handed(unit)",
                 "half = len(unit.events) // 2\n"
-                "                        reply = await self._store.append(self._claim, unit.events[:half])\n"
-                "                        self._claim.last_seq = reply.last_seq\n"
-                "                        return await self._store.append(\n"
-                "                            self._claim, unit.events[half:], status=unit.status\n"
-                "                        )",
+                "                    reply = await self._store.append(self._claim, unit.events[:half])\n"
+                "                    self._claim.last_seq = reply.last_seq\n"
+                "                    return await self._store.append(\n"
+                "                        self._claim, unit.events[half:], status=unit.status\n"
+                "                    )",
             ),
         ),
         (f"{_JOURNAL}test_what_gathers_while_a_unit_is_written_is_the_next_unit",),
@@ -212,14 +212,14 @@ _TAKING_UP = (
         "bill-forgotten",
         "What a step has paid for is forgotten when it runs again.",
         "engine/state/resume.py",
-        ((" or isinstance(event, _LEDGER)", ""),),
+        (("if path in containers else _LEDGER", "if path in containers else ()"),),
         (f"{_RESUME}test_calls_that_were_made_stay_on_the_bill",),
     ),
     Mutant(
         "map-forgotten",
         "How many items a map has is forgotten when it is to end again.",
         "engine/state/resume.py",
-        (("_OPENS = (StepStarted, MapExpanded)", "_OPENS = (StepStarted,)"),),
+        (("_OPENS = (StepStarted, MapExpanded, LoopTurned)", "_OPENS = (StepStarted, LoopTurned)"),),
         (f"{_RESUME}test_only_the_failed_items_of_a_map_run_again",),
     ),
     Mutant(

@@ -11,6 +11,7 @@ import pytest
 from tests.architecture.tree import ROOT
 from tests.durability.report import page
 from tests.durability.results import environment
+from tests.mutants.in_control import IN_CONTROL
 from tests.mutants.in_engine import IN_ENGINE
 from tests.mutants.in_stores import IN_STORES
 from tests.mutants.mutant import PACKAGE, Mutant
@@ -27,7 +28,7 @@ ALWAYS = {
 
 
 def test_every_name_is_there_once() -> None:
-    assert len(MUTANTS) == len(IN_ENGINE) + len(IN_STORES)
+    assert len(MUTANTS) == len(IN_ENGINE) + len(IN_CONTROL) + len(IN_STORES)
     assert set(MUTANTS) >= ALWAYS
 
 

@@ -1,0 +1,170 @@
+"""Mutants of loops, dispatch, questions and scripts."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+__all__ = ["IN_CONTROL"]
+
+_AGAIN = "tests/flow/test_control_again.py::"
+_DISPATCH = "tests/flow/test_dispatch.py::"
+_KILLS = "tests/durability/test_random_kills.py::test_a_killed_run_ends_as_if_nothing_had_happened"
+_LOOPS = "tests/flow/test_loops.py::"
+_OPEN = "tests/flow/test_open_questions.py::"
+_REFERENCE = "tests/flow/test_reference.py::test_any_workflow_gives_what_the_reference_interpreter_gives"
+_ANYWHERE = "tests/flow/test_resume_anywhere.py::test_a_run_cut_anywhere_and_taken_up_gives_what_the_interpreter_gives"
+
+_LOOP_MUTANTS = (
+    Mutant(
+        "turn-forgotten",
+        "What a loop made of an iteration is decided again when a run is resumed.",
+        "engine/state/resume.py",
+        (("_OPENS = (StepStarted, MapExpanded, LoopTurned)", "_OPENS = (StepStarted, MapExpanded)"),),
+        (f"{_AGAIN}test_a_loop_that_failed_goes_on_at_the_iteration_that_failed",),
+    ),
+    Mutant(
+        "carry-forgotten",
+        "Each iteration is run with what the loop was given, not with what was carried over.",
+        "engine/state/arguments.py",
+        (("owner.loop.carried[index - 1] if index else {}", "{}"),),
+        (_REFERENCE, f"{_LOOPS}test_the_log_says_what_was_decided_after_each_iteration"),
+    ),
+    Mutant(
+        "carry-of-the-first",
+        "Every iteration is run with what was carried out of the first one.",
+        "engine/state/arguments.py",
+        (("owner.loop.carried[index - 1] if index", "owner.loop.carried[0] if index"),),
+        (_REFERENCE, f"{_KILLS}[loop]"),
+    ),
+    Mutant(
+        "once-more",
+        "A loop runs once more than it may.",
+        "engine/state/loops.py",
+        (("loop.turned >= loop_rule(state).max_iterations", "loop.turned > loop_rule(state).max_iterations"),),
+        (f"{_LOOPS}test_a_loop_that_does_not_come_to_its_end_keeps_its_last_output", _REFERENCE),
+    ),
+    Mutant(
+        "exhausted-kept",
+        "A loop that must come to its end succeeds when it does not.",
+        "engine/containers.py",
+        (('action.on_exhausted == "fail"', "False"),),
+        (f"{_LOOPS}test_a_loop_that_must_come_to_its_end_fails_when_it_does_not", _REFERENCE),
+    ),
+)
+
+_DISPATCH_MUTANTS = (
+    Mutant(
+        "first-branch",
+        "A dispatch takes its first branch, whatever was chosen.",
+        "engine/state/arguments.py",
+        (("    if key in known:\n        return key\n", "    if key in known:\n        return known[0]\n"),),
+        (f"{_DISPATCH}test_only_the_branch_that_is_taken_runs_and_stands_under_its_key", _REFERENCE),
+    ),
+    Mutant(
+        "unknown-skipped",
+        "A choice that is no key takes the first branch instead of failing.",
+        "engine/state/arguments.py",
+        (
+            (
+                "    if action.otherwise is None:\n        raise",
+                "    if action.otherwise is None:\n        return known[0]\n        raise",
+            ),
+        ),
+        (f"{_DISPATCH}test_a_choice_that_is_no_key_is_the_failure_of_the_step", _REFERENCE),
+    ),
+)  # fmt: skip
+
+_QUESTION_MUTANTS = (
+    Mutant(
+        "second-answer",
+        "The second answer to a question overwrites the first.",
+        "stores/sqlite/units.py",
+        (("INSERT OR IGNORE INTO inbox", "INSERT OR REPLACE INTO inbox"),),
+        (
+            f"{_KILLS}[question]",
+            "tests/contract/test_sqlite_contract.py::test_the_sqlite_store_passes_the_conformance_suite",
+        ),
+    ),
+    Mutant(
+        "second-answer-in-memory",
+        "The second answer to a question overwrites the first, in the store that keeps nothing on disk.",
+        "stores/memory.py",
+        (("if key in self.inbox or (", "if ("),),
+        (f"{_OPEN}test_only_the_first_answer_that_fits_counts",),
+    ),
+    Mutant(
+        "unchecked-answer",
+        "An answer need not fit the schema that was recorded with the question.",
+        "answers.py",
+        (("        validate(question.schema, data)\n", ""),),
+        (f"{_OPEN}test_only_the_first_answer_that_fits_counts", f"{_KILLS}[question]"),
+    ),
+    Mutant(
+        "given-up-with-mail",
+        "A run that waits is given up although an answer waits in its inbox.",
+        "stores/memory.py",
+        (("        if log.inbox:\n            return False\n        log.owner = None", "        log.owner = None"),),
+        (f"{_OPEN}test_a_run_is_not_given_up_while_an_answer_waits_for_it",),
+    ),
+    Mutant(
+        "deadline-forgotten",
+        "A process that takes a run up forgets until when its questions may be answered.",
+        "engine/executor.py",
+        (("            self._stepper.asking.watch(self.state.steps[path])", "            pass"),),
+        (f"{_OPEN}test_a_question_whose_time_is_over_when_its_run_is_taken_up_fails_at_once",),
+    ),
+    Mutant(
+        "ask-is-retry",
+        'A step under on_unknown="ask" runs again without anybody having said so.',
+        "recover.py",
+        (('is_unknown(before.steps[path], policy="ask"))', "False)"),),
+        (
+            f"{_OPEN}test_what_was_in_flight_runs_again_only_when_a_person_says_so",
+            f"{_KILLS}[unknown_ask]",
+        ),
+    ),
+    Mutant(
+        "asked-anew",
+        "A question that is open is asked anew when its run is resumed, and the answer under way is lost.",
+        "engine/state/resume.py",
+        (("    if step.path in (run.questions or ()):\n        return  # its answer may be under way\n", ""),),
+        (f"{_OPEN}test_a_question_that_is_open_stays_open_when_its_run_is_resumed", _ANYWHERE),
+    ),
+    Mutant(
+        "dropped-alone",
+        "A question that nobody needs is dropped, and the map that holds it ends with the rest of its values.",
+        "engine/containers.py",
+        (("            state = holder\n", "            break\n"),),
+        (
+            f"{_OPEN}test_what_holds_a_question_that_nobody_needs_ends_cancelled_and_not_with_half_a_value",
+            f"{_OPEN}test_a_map_whose_question_was_dropped_is_whole_when_the_run_is_resumed",
+        ),
+    ),
+    Mutant(
+        "retry-unheard",
+        "A step runs again when a person has answered that it shall not.",
+        "engine/state/questions.py",
+        (('if event.value == "retry":', "if True:"),),
+        (f"{_OPEN}test_what_a_person_says_shall_not_run_again_fails",),
+    ),
+)
+
+_SCRIPT_MUTANTS = (
+    Mutant(
+        "unawaited-script",
+        "A script runs before its start is committed.",
+        "engine/stepper.py",
+        (("                    await self._committed(seq, is_pure=script.pure)\n", ""),),
+        (f"{_KILLS}[script]",),
+    ),
+    Mutant(
+        "script-lives-on",
+        "What a script has started lives on when the process of its run is killed.",
+        "engine/steps/script_supervisor.py",
+        (("                os.kill(descendant, signal.SIGKILL)", "                pass"),),
+        (f"{_KILLS}[script]",),
+    ),
+)
+
+IN_CONTROL = (*_LOOP_MUTANTS, *_DISPATCH_MUTANTS, *_QUESTION_MUTANTS, *_SCRIPT_MUTANTS)
+"""The mutants of this file."""

@@ -23,7 +23,6 @@ from .state.run import FOLDS, RunState
 
 __all__ = ["Journal", "Partial"]
 
-_UNIT = 256
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
 _FOR_GOOD = (ClaimLost, StoreCorrupt, RunNotFound)
@@ -160,11 +159,6 @@ class Journal:
         """Commit everything appended so far."""
         await self.durable(self._seq)
 
-    async def breathe(self) -> None:
-        """Commit when so much has gathered that one more unit is due."""
-        if len(self._buffer) >= _UNIT:
-            await self.flush()
-
     def consume(self, item: InboxItem) -> None:
         """Have the item deleted in the unit of the events that were appended for it."""
         if self._consumed is None:
@@ -276,8 +270,6 @@ class Journal:
             if self._append_now is not None:
                 wake_at = self._wake_at
                 reply = self._append_now(self._claim, events, status=status, consumed=consumed or (), wake_at=wake_at)
-            elif consumed is None and self._wake_at is None:
-                reply = _at_once(self._store.append(self._claim, events, status=status))
             else:
                 reply = _at_once(self._handed(_Unit(events, status, consumed or (), self._wake_at)))
         except BaseException as error:

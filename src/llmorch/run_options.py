@@ -76,6 +76,8 @@ class RunOptions:
 
     def checked_tags(self) -> tuple[str, ...]:
         """The tags; raises TypeError for a bare text and for what are no words."""
+        if self.tags == ():
+            return ()
         if isinstance(self.tags, str):
             raise TypeError(f"tags takes several: write [{self.tags!r}]")
         tags = tuple(self.tags)
@@ -85,7 +87,7 @@ class RunOptions:
 
     def noted(self) -> dict[str, Data]:
         """The metadata as data."""
-        noted: dict[str, Data] = to_data(self.metadata or {}, where="metadata")
+        noted: dict[str, Data] = to_data(self.metadata, where="metadata") if self.metadata else {}
         return noted
 
 

@@ -115,18 +115,26 @@ class Code:
         everything = tuple({id(definition): definition for definition in known}.values())
         self.twins = tuple(_twin(definition) for definition in everything if definition.name == name)
         self._everything = everything
+        self._codes: dict[int, str] = {}
 
     @cached_property
     def _pools(self) -> tuple[_Pool, _Pool]:
         return _Pool(twin.definition for twin in self.twins), _Pool(self._everything)
 
+    def _function_code(self, action: FunctionAction) -> str:
+        """Hash of a function's code, worked out once: closures of one `def` share an address, and all are looked at."""
+        found = self._codes.get(id(action))
+        if found is None:
+            found = self._codes[id(action)] = function_code(action)
+        return found
+
     def function(self, address: str, code: str, *, here: Iterable[TwinStep]) -> Callable[..., Any] | None:
         """The function of that address, or None."""
         actions = [twin.step.action for twin in here]
         near = [action for action in actions if isinstance(action, FunctionAction) and is_same(action.address, address)]
-        found = _nearest(near, code, function_code)
+        found = _nearest(near, code, self._function_code)
         for pool in self._pools if found is None else ():
-            found = found or _only(pool.functions.get(address, {}), code, function_code)
+            found = found or _only(pool.functions.get(address, {}), code, self._function_code)
         return None if found is None else found.function
 
     def tool(self, address: str, name: str, code: str, *, here: Iterable[TwinStep]) -> Tool[..., Any] | None:

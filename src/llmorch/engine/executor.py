@@ -53,18 +53,15 @@ class Executor(Runners):
         try:
             async with Alone() if is_lone(self.state) else anyio.create_task_group() as group:
                 self._group = group
-                if self.journal.committed == 1:
-                    for text in self.state.definition.warnings:
-                        self.journal.append(Warned(None, "unused-input", text))
-                else:
-                    self._watch_again()
+                self._begin()
                 if self._cancelled:
                     group.cancel_scope.cancel()
                 elif self.state.timeout is not None:
                     left_s = self.state.timeout - self.state.spent_us / 1_000_000
                     group.cancel_scope.deadline = anyio.current_time() + left_s
                 await self._first_runner()
-                group.cancel_scope.deadline = float("inf")
+                if self.state.timeout is not None:
+                    group.cancel_scope.deadline = float("inf")
                 self._stepper.timers.stop_all()
         except BaseExceptionGroup as errors:
             await self._close(cancelled=True)
@@ -83,12 +80,16 @@ class Executor(Runners):
         self._group = None
         del self._stepper
 
-    def _watch_again(self) -> None:
-        """See to containers and questions that were open when the run was taken up."""
-        for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
-            self._stepper.watch(state)
-        for path in tuple(self.state.questions or ()):
-            self._stepper.asking.watch(self.state.steps[path])
+    def _begin(self) -> None:
+        """Say what is odd about the workflow; of a run that is taken up again, see to what was open."""
+        if self.journal.committed == 1:
+            for text in self.state.definition.warnings:
+                self.journal.append(Warned(None, "unused-input", text))
+        else:
+            for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
+                self._stepper.watch(state)
+            for path in tuple(self.state.questions or ()):
+                self._stepper.asking.watch(self.state.steps[path])
 
     def leave(self) -> None:
         """Start nothing more; return from `run` when what is in flight has ended, leaving the run as it is."""

@@ -69,9 +69,9 @@ class Journal:
     """
 
     __slots__ = (
-        "_buffer", "_busy", "_claim", "_consumed", "_deadline", "_is_full", "_scope", "_seq", "_status", "_store",
-        "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure", "is_instant", "mail",
-        "partial", "state", "watchers",
+        "_append_now", "_buffer", "_busy", "_claim", "_consumed", "_deadline", "_is_full", "_scope", "_seq", "_status",
+        "_store", "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure", "is_instant",
+        "mail", "partial", "state", "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -85,6 +85,7 @@ class Journal:
         self.failure: BaseException | None = None
         self._store = store
         self.is_instant: bool = getattr(store, "is_instant", False)
+        self._append_now: Callable[..., AppendReply] | None = getattr(store, "append_now", None)
         self._claim = claim
         self._seq = claim.last_seq
         self._buffer: list[Event] = []
@@ -272,7 +273,10 @@ class Journal:
         status, self._status = self._status, None
         consumed, self._consumed = self._consumed, None
         try:
-            if consumed is None and self._wake_at is None:
+            if self._append_now is not None:
+                wake_at = self._wake_at
+                reply = self._append_now(self._claim, events, status=status, consumed=consumed or (), wake_at=wake_at)
+            elif consumed is None and self._wake_at is None:
                 reply = _at_once(self._store.append(self._claim, events, status=status))
             else:
                 reply = _at_once(self._handed(_Unit(events, status, consumed or (), self._wake_at)))

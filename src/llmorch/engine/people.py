@@ -6,7 +6,7 @@ answers, whoever that is and wherever.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -123,7 +123,7 @@ class People:
 
 
 @contextmanager
-def _time_of(state: StepState) -> Iterator[None]:
+def _time_of(state: StepState) -> Generator[None, None, None]:
     """Inside, the step's time stands still."""
     scope, since = state.scope, anyio.current_time()
     deadline = float("inf") if scope is None else scope.deadline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -118,7 +118,7 @@ class Runners:
             await idle.wait()
 
     @contextmanager
-    def _time_of_people(self) -> Iterator[None]:
+    def _time_of_people(self) -> Generator[None, None, None]:
         """Inside, the run's time stands still, if only people have something to do."""
         group = self._group
         if not self.state.questions or self._working or group is None or self.state.timeout is None:

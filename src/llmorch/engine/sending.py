@@ -28,6 +28,7 @@ from .steps.tool_words import calls_in
 __all__ = ["Sender"]
 
 _CALL_S = 600.0
+_WHOLE: set[type] = {int}
 _MAX_TOKENS = 2**53
 
 
@@ -260,14 +261,10 @@ def _distinct(response: ProviderResponse, number: int) -> tuple[Any, ...]:  # An
 
 def _is_credible(usage: Usage) -> bool:
     """Whether every count is a whole number that a call could use."""
-    counts = (
-        usage.input_tokens, usage.output_tokens, usage.cached_tokens,
-        usage.cache_write_tokens, usage.reasoning_tokens, usage.requests,
-    )  # fmt: skip
-    for count in counts:
-        if count.__class__ is not int:
-            return False
-    a, b, c, d, e, f = counts
+    a, b, c = usage.input_tokens, usage.output_tokens, usage.cached_tokens
+    d, e, f = usage.cache_write_tokens, usage.reasoning_tokens, usage.requests
+    if {a.__class__, b.__class__, c.__class__, d.__class__, e.__class__, f.__class__} != _WHOLE:
+        return False
     return 0 <= a | b | c | d | e | f < _MAX_TOKENS  # one bit too high, or a sign, is in the whole if it is in a part
 
 

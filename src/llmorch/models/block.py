@@ -131,8 +131,8 @@ class Block(Value):
     def render_data(self, values: Mapping[str, Data]) -> str:
         """The same for values that are data already."""
         given = {**self.default_data, **values} if self.defaults else values
-        missing = self.variables - given.keys()
-        if missing:
+        if not given.keys() >= self.variables:
+            missing = self.variables - given.keys()
             names = ", ".join(repr(name) for name in sorted(missing))
             raise TemplateError(
                 f"Block {self.name!r} needs {names}; pass {'it' if len(missing) == 1 else 'them'} by name, "

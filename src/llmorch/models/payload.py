@@ -240,7 +240,8 @@ class Payload(Value, Action[T], Generic[T]):
         """The same for values that are data already."""
         blocks = self.blocks
         if len(blocks) == 1:  # the usual case pays nothing for the grouping
-            return [*self.history, Message.plain(blocks[0].role, blocks[0].render_data(values))]
+            message = Message.plain(blocks[0].role, blocks[0].render_data(values))
+            return [*self.history, message] if self.history else [message]
         messages = [
             Message.plain(role, "\n\n".join(block.render_data(values) for block in blocks))
             for role, blocks in groupby(self.blocks, key=_role)

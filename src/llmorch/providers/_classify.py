@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .. import _json
@@ -72,8 +71,7 @@ _STATUS_OF_WORD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Who was asked, for the text of an error. `variable` names the environment variable that holds the key."""
 
     provider: str

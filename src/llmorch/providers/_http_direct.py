@@ -66,33 +66,26 @@ class Direct:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the whole body; raises what the transport raises."""
         try:
-            return await self._exchanged(method, url, self._sent(headers, host), body)
-        except Exception:
-            with map_aiohttp_exceptions():  # entered only now: it is a generator, and most calls do without
+            response = await self._session.request(
+                method,
+                self._urls.get(url) or self._parsed(url),
+                headers=self._sent(headers, host),
+                data=body or None,
+                allow_redirects=False,
+                auto_decompress=False,
+                timeout=self._timeout,
+            )
+            try:
+                taken = await _whole(response)
+            except BaseException:  # cancellation too must give the connection back
+                with anyio.move_on_after(self._close_s, shield=True), contextlib.suppress(Exception):
+                    await response.__aexit__(None, None, None)
                 raise
-
-    async def _exchanged(
-        self, method: str, url: str, headers: CIMultiDict[str], body: bytes
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        response = await self._session.request(
-            method,
-            self._urls.get(url) or self._parsed(url),
-            headers=headers,
-            data=body or None,
-            allow_redirects=False,
-            auto_decompress=False,
-            timeout=self._timeout,
-        )
-        try:
-            taken = await _whole(response)
-        except BaseException:  # cancellation too must give the connection back
-            with anyio.move_on_after(self._close_s, shield=True), contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # the answer is here; how its connection ends changes nothing
                 await response.__aexit__(None, None, None)
-            raise
-        try:
-            await response.__aexit__(None, None, None)
-        except Exception:  # the answer is here; how its connection ends changes nothing
-            return response.status, response.headers, taken
+        except Exception:
+            with map_aiohttp_exceptions():  # entered only now: it is a generator, and most calls need no mapping
+                raise
         return response.status, response.headers, taken
 
     def _parsed(self, url: str) -> URL:

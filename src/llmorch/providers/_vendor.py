@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from .. import _clock, _json
@@ -40,8 +40,7 @@ _LIST_TIMEOUT_S = 10
 _PROBE_TIMEOUT_S = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """One request in a vendor's wire format, and what reads its answer.
 
     Attributes:

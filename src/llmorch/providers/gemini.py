@@ -6,7 +6,6 @@ Source: https://ai.google.dev/api/generate-content (v1beta, 2026-10).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ..errors import MissingCredential
@@ -98,7 +97,7 @@ class Gemini(Vendor):
         if error is not None:
             raise error
         headers = headers_with_wait(reply.headers, reply.body)
-        return await super()._checked(replace(reply, body=plain_error(reply.body), headers=headers), origin)
+        return await super()._checked(reply._replace(body=plain_error(reply.body), headers=headers), origin)
 
 
 class _EitherName:

@@ -137,6 +137,18 @@ class MemoryStore:
         wake_at: int | None = None,
     ) -> AppendReply:
         """Commit one unit; see `RunStore.append`."""
+        return self.append_now(claim, events, status=status, consumed=consumed, wake_at=wake_at)
+
+    def append_now(
+        self,
+        claim: Claim,
+        events: Sequence[Event],
+        *,
+        status: str | None = None,
+        consumed: Sequence[InboxItem] = (),
+        wake_at: int | None = None,
+    ) -> AppendReply:
+        """The same without a coroutine, for the journal, which commits here several times a call."""
         try:  # the common case costs no call
             log = self._logs[claim.run_id]
         except KeyError:

@@ -13,7 +13,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +32,7 @@ from llmorch import (
     Orchestrator,
     Payload,
     Retry,
+    StepWaiting,
     StoreCorrupt,
     StoreError,
     ValueRefused,
@@ -722,6 +723,16 @@ def test_a_rebuilt_workflow_runs_as_it_would_have() -> None:
     assert len(one) > 8
 
 
+def at_once(flow: Flow) -> Callable[[StepWaiting], Awaitable[Any]]:
+    """Somebody who answers on the loop: an answer from a thread would come now sooner and now later."""
+    respond = person(flow)
+
+    async def answer(question: StepWaiting) -> Any:
+        return respond(question)
+
+    return answer
+
+
 def in_prompts(flow: Flow) -> Flow:
     """The same workflow with prompts in place of functions."""
 
@@ -764,7 +775,9 @@ def test_any_workflow_is_found_again_and_runs_as_it_would_have(flow: Flow) -> No
     made = [rebuilt(body, [known], sha=sha) for known in (newer, other)]
     assert [stored(one)[0] for one in made] == [sha, sha]
     assert [changed(body, one) for one in made] == [[], []]
-    before, *after = logs([definition, *made], lambda: provider_script(flow, pace), {"p": [4, 5], "q": 2}, person(flow))
+    before, *after = logs(
+        [definition, *made], lambda: provider_script(flow, pace), {"p": [4, 5], "q": 2}, at_once(flow)
+    )
     for log in after:
         assert log == before
     without = build(in_prompts(flow), pace).freeze()

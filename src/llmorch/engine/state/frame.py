@@ -96,7 +96,7 @@ class Frame:
         self.failed_step: str | None = None
         self.stoppable = parent is not None and parent.is_stoppable
         self.arrivals: dict[int, list[int]] | None = None
-        for name, slot in zip(compiled.definition.inputs, range(len(compiled.definition.inputs)), strict=True):
+        for slot, name in enumerate(compiled.definition.inputs):
             self.values[slot] = inputs.get(name, SKIPPED)
         for step, count in enumerate(self.remaining):
             if count == 0:

@@ -307,7 +307,7 @@ class Vendor:
 
     def _origin(self, model: str) -> Origin:
         if self._asked.model != model:  # most programs ask the same one again and again
-            self._asked = replace(self._asked, model=model)
+            self._asked = self._asked._replace(model=model)
         return self._asked
 
     def _http(self) -> Http:

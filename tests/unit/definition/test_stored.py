@@ -13,7 +13,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +32,6 @@ from llmorch import (
     Orchestrator,
     Payload,
     Retry,
-    StepWaiting,
     StoreCorrupt,
     StoreError,
     ValueRefused,
@@ -58,8 +57,8 @@ from llmorch.planner.checks import check
 from llmorch.planner.compile import compiled
 from llmorch.stores.memory import MemoryStore
 from llmorch.testing import ScriptedProvider, run_virtual
-from tests.flow.built import build, person, provider_script
-from tests.flow.described import Flow, Leaf, Loop, Pick
+from tests.flow.built import build, provider_script
+from tests.flow.described import Flow, Leaf, Loop, Pick, Rule
 from tests.flow.random_dags import flows
 
 ROOT = Path(__file__).parents[3]
@@ -698,21 +697,17 @@ async def pace() -> None:
     await anyio.lowlevel.checkpoint()
 
 
-async def log_of(
-    definition: WorkflowDef, script: dict[str, object], inputs: dict[str, Any], on_ask: Any
-) -> list[Event]:
+async def log_of(definition: WorkflowDef, script: dict[str, object], inputs: dict[str, Any]) -> list[Event]:
     """What a run of the definition records, without what is its own in every run."""
     store = MemoryStore()
     provider = ScriptedProvider(script)
-    async with Orchestrator(store, providers=[provider], model="scripted:m", concurrency=1, on_ask=on_ask) as orch:
+    async with Orchestrator(store, providers=[provider], model="scripted:m", concurrency=1) as orch:
         run = await orch.run(Frozen(definition), inputs)
         return [replace(event, run_id="", at_us=0) for event in await store.events(run.id, limit=100_000)]
 
 
-def logs(
-    definitions: Sequence[WorkflowDef], script: Callable[[], dict[str, object]], inputs: Any, on_ask: Any = None
-) -> list[list[Event]]:
-    return [run_virtual(log_of, definition, script(), inputs, on_ask, backend="asyncio") for definition in definitions]
+def logs(definitions: Sequence[WorkflowDef], script: Callable[[], dict[str, object]], inputs: Any) -> list[list[Event]]:
+    return [run_virtual(log_of, definition, script(), inputs, backend="asyncio") for definition in definitions]
 
 
 def test_a_rebuilt_workflow_runs_as_it_would_have() -> None:
@@ -723,37 +718,36 @@ def test_a_rebuilt_workflow_runs_as_it_would_have() -> None:
     assert len(one) > 8
 
 
-def at_once(flow: Flow) -> Callable[[StepWaiting], Awaitable[Any]]:
-    """Somebody who answers on the loop: an answer from a thread would come now sooner and now later."""
-    respond = person(flow)
-
-    async def answer(question: StepWaiting) -> Any:
-        return respond(question)
-
-    return answer
+def without_people(flow: Flow) -> Flow:
+    """The same workflow with quick functions in place of questions: people answer now sooner and now later."""
+    return mapped(flow, lambda leaf: replace(leaf, how="inline") if leaf.how == "ask" else leaf)
 
 
 def in_prompts(flow: Flow) -> Flow:
     """The same workflow with prompts in place of functions."""
+    return mapped(flow, lambda leaf: replace(leaf, how="prompt", kind="list" if leaf.kind == "list" else "text"), True)
 
-    def prompt(leaf: Leaf) -> Leaf:
-        return replace(leaf, how="prompt", kind="list" if leaf.kind == "list" else "text")
+
+def mapped(flow: Flow, change: Callable[[Leaf], Leaf], no_functions: bool = False) -> Flow:
+    """The workflow with other leaves; rules of loops are expressions where there shall be no functions."""
+
+    def rule(one: Rule) -> Rule:
+        return replace(one, as_function=False) if no_functions else one
 
     def inside(action: Any) -> Any:
         match action:
             case Flow():
-                return in_prompts(action)
+                return mapped(action, change, no_functions)
             case Loop():
-                rules = {name: replace(rule, as_function=False) for name, rule in action.carry.items()}
-                until = replace(action.until, as_function=False)
-                return replace(action, body=inside(action.body), until=until, carry=rules)
+                carry = {name: rule(one) for name, one in action.carry.items()}
+                return replace(action, body=inside(action.body), until=rule(action.until), carry=carry)
             case Pick():
                 branches = {key: replace(one, action=inside(one.action)) for key, one in action.branches.items()}
                 last = action.otherwise
                 otherwise = None if last is None else replace(last, action=inside(last.action))
                 return replace(action, branches=branches, otherwise=otherwise)
             case _:
-                return prompt(action)
+                return change(action)
 
     return replace(flow, steps=tuple(replace(one, action=inside(one.action)) for one in flow.steps))
 
@@ -766,6 +760,7 @@ def in_prompts(flow: Flow) -> Flow:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large],
 )
 def test_any_workflow_is_found_again_and_runs_as_it_would_have(flow: Flow) -> None:
+    flow = without_people(flow)
     workflow = build(flow, pace)
     definition = workflow.freeze()
     sha, body = kept(definition)
@@ -775,9 +770,7 @@ def test_any_workflow_is_found_again_and_runs_as_it_would_have(flow: Flow) -> No
     made = [rebuilt(body, [known], sha=sha) for known in (newer, other)]
     assert [stored(one)[0] for one in made] == [sha, sha]
     assert [changed(body, one) for one in made] == [[], []]
-    before, *after = logs(
-        [definition, *made], lambda: provider_script(flow, pace), {"p": [4, 5], "q": 2}, at_once(flow)
-    )
+    before, *after = logs([definition, *made], lambda: provider_script(flow, pace), {"p": [4, 5], "q": 2})
     for log in after:
         assert log == before
     without = build(in_prompts(flow), pace).freeze()

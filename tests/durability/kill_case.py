@@ -121,6 +121,7 @@ class Ground:
             stuck = [str(fault) for fault in verdict.faults if fault.kind in ("stuck", "lost")]
             assert verdict.outcome is not None, stuck
             assert not stuck, stuck
+            assert FIXTURES[fixture].is_bounded or verdict.outcome.status != "failed", verdict.outcome
             found = Baseline(verdict.outcome, verdict.log, requests, max(trial.took_s))
             self._baselines[fixture] = found
         return found

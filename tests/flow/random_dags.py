@@ -121,7 +121,7 @@ class _Maker:
     def loop(self) -> tuple[Loop, dict[str, Arg], Kind]:
         body, bindings, kind = self.inner()
         names = list(body.inputs) if isinstance(body, Flow) else list(bindings)
-        most = self.one_of((1, 2, 2, 3, 3)) if names else 1
+        most = self.one_of((3, 2, 4, 1)) if names else 1
         carried = self.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)) if names else []
         is_any = isinstance(body, Leaf) and body.how in ("async", "sync", "inline")
         carry = {name: self.carried(name, names, kind, is_any=is_any) for name in carried}
@@ -130,13 +130,14 @@ class _Maker:
 
     def until(self, kind: Kind, *, is_any: bool) -> Rule:
         """A rule that may fail only where no plan can tell from the type of the output that it will."""
-        forms = ["turn", "turn", "output"] + ["over"] * 4 * (kind in ("int", "bool")) + ["key"] * 2 * (kind == "dict")
+        forms = ["turn"] * 4 + ["output"] * (kind != "text") + ["over"] * 2 * (kind in ("int", "bool"))
+        forms += ["key"] * (kind == "dict")
         form = self.one_of(("over", "key")) if is_any and self.chance(5) else self.one_of(forms)
-        return Rule(form, self.draw(st.integers(0, 4)), as_function=self.chance(30))
+        return Rule(form, self.one_of((1, 2, 3, 4, 0)), as_function=self.chance(30))
 
     def carried(self, name: str, names: list[str], kind: Kind, *, is_any: bool) -> Rule:
         others = [other for other in names if other != name]
-        forms = ["output", "output", "count", "pair"] + ["input"] * bool(others) + ["key"] * (kind == "dict")
+        forms = ["pair", "output", "count"] + ["input"] * bool(others) + ["key"] * (kind == "dict")
         form = "key" if is_any and self.chance(4) else self.one_of(forms)
         source = self.one_of(others) if form == "input" else name
         return Rule(form, name=source, as_function=self.chance(30))

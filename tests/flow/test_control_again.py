@@ -306,6 +306,29 @@ async def test_what_was_decided_is_read_from_the_log_and_not_decided_again() -> 
         assert s.asked == ["say@2"]
 
 
+async def test_what_was_decided_before_a_loop_failed_is_not_decided_again() -> None:
+    asked: list[int] = []
+    broken = [True]
+
+    def until(output: str, iteration: int) -> bool:
+        asked.append(iteration)
+        return iteration == 2
+
+    def say(n: str) -> str:
+        if broken[0] and n == "aaaa":
+            raise ValueError("not now")
+        return n + n
+
+    wf = Workflow("w")
+    wf.loop(say, until=until, max_iterations=5, carry={"n": "output"})
+    async with stage() as s:
+        failed = await s.orch.run(wf, n="a")
+        assert (failed.status, asked) == ("failed", [0, 1])
+        broken[0] = False
+        run = await (await s.orch.resume(failed.id)).result()
+        assert (run.output, asked) == ("a" * 8, [0, 1, 2])
+
+
 async def test_a_branch_that_failed_is_taken_again() -> None:
     wf = Workflow("w")
     wf.dispatch(wf.input("way"), among={"a": Payload("p", "P", retry=ONCE), "b": Payload("q", "Q")}, name="pick")

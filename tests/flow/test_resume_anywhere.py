@@ -112,10 +112,11 @@ def repeated(before: Sequence[Event], after: Sequence[Event], asked: Sequence[st
     """What was asked or decided again though it was recorded before the cut."""
     ends = (StepSucceeded, StepFailed) if by_itself else (StepSucceeded,)  # recovery repeats no failure either
     known = {event.step for event in before if isinstance(event, ends) and getattr(event, "value", "") is not None}
-    answers = {event.step for event in before if isinstance(event, StepAnswered)}
+    asked_for = {event.step for event in before if isinstance(event, StepAnswered)}
+    asked_for |= {question.step for question in unanswered(before)}
     turns = {(event.step, event.iteration) for event in before if isinstance(event, LoopTurned)}
     found = [step for step in asked if step in known]
-    found += [event.step for event in after if isinstance(event, StepWaiting) and event.step in answers]
+    found += [event.step for event in after if isinstance(event, StepWaiting) and event.step in asked_for]
     found += [event.step for event in after if isinstance(event, LoopTurned) and (event.step, event.iteration) in turns]
     return found
 

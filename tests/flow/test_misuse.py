@@ -345,9 +345,9 @@ def test_an_unknown_policy_is_refused(policy: Any) -> None:
 
 @pytest.mark.parametrize("policy", ["ignore", "Fail", None, True, 3])
 def test_an_unknown_way_with_lost_calls_is_refused(policy: Any) -> None:
-    with pytest.raises(TypeError, match="'retry' or 'fail'"):
+    with pytest.raises(TypeError, match="'retry', 'fail' or 'ask'"):
         Workflow("w").add(one, on_unknown=policy)
-    with pytest.raises(TypeError, match="'retry' or 'fail'"):
+    with pytest.raises(TypeError, match="'retry', 'fail' or 'ask'"):
         Workflow("w").map(one, x=each([1]), on_unknown=policy)
 
 

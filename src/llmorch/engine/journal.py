@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import anyio
@@ -84,7 +85,9 @@ class Journal:
         self.failure: BaseException | None = None
         self._store = store
         self.is_instant: bool = getattr(store, "is_instant", False)
-        self._append_now: Callable[..., AppendReply] | None = getattr(store, "append_now", None)
+        self._append_now: Callable[..., AppendReply] | None = None
+        if _is_prompt(type(store)):
+            self._append_now = getattr(store, "append_now", None)
         self._claim = claim
         self._seq = claim.last_seq
         self._buffer: list[Event] = []
@@ -301,6 +304,13 @@ class Journal:
         partial.length += len(text)
         for watcher in self.watchers:
             watcher(delta)
+
+
+@cache
+def _is_prompt(kind: type) -> bool:
+    """Whether stores of a class commit without a coroutine; not where a subclass has an `append` of its own."""
+    homes = [next((one for one in kind.__mro__ if name in vars(one)), None) for name in ("append", "append_now")]
+    return homes[1] is not None and homes[0] is homes[1]
 
 
 def _at_once(appending: Coroutine[Any, Any, AppendReply]) -> AppendReply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import re
@@ -36,6 +37,12 @@ class NetworkRefused(Exception):
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every test marked `anyio` runs on both."""
     return str(request.param)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests are here to stay: walking them again in each garbage collection took most of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

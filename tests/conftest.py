@@ -40,7 +40,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of collected tests are here to stay: walking them again in each garbage collection took most of the time."""
+    """Thousands of collected tests are here to stay: each garbage collection would walk them again."""
     gc.collect()
     gc.freeze()
 

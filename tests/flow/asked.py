@@ -1,16 +1,12 @@
-"""What tests of questions set up: an orchestrator over any store, and a wall clock that follows the loop's."""
+"""What tests of questions set up: an orchestrator over any store."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import anyio
-import pytest
 
 from llmorch import Event, Orchestrator, RunHandle, StepWaiting, Workflow
 from llmorch.ports import RunStore
@@ -73,30 +69,3 @@ async def open_at(handle: RunHandle[Any], *steps: str) -> dict[str, StepWaiting]
         if found.keys() >= set(steps):
             break
     return found
-
-
-class _Wall:
-    """Stands for the module `time` in llmorch: the wall clock moves with the loop's, as it does outside of tests."""
-
-    perf_counter = staticmethod(time.perf_counter)
-
-    def __init__(self) -> None:
-        self._began = time.time_ns()
-        self._first: float | None = None
-        self._last = 0.0
-
-    def time_ns(self) -> int:
-        try:
-            now = anyio.current_time()
-        except RuntimeError:  # in a thread of a store
-            now = self._last
-        if self._first is None:
-            self._first = now
-        self._last = now
-        return self._began + int((now - self._first) * 1e9)
-
-
-@pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines that are kept as times of day pass when the clock jumps."""
-    monkeypatch.setattr("llmorch._clock.time", _Wall())

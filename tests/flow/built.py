@@ -41,7 +41,7 @@ from tests.flow.described import (
 Pace = Callable[[], Awaitable[None]]
 SCRIPTS = Path(__file__).with_name("scripts")
 _ANSWERS: dict[Kind, Any] = {"int": int, "bool": bool, "list": list[int], "word": Literal["x", "y", "z"]}
-_UNANSWERED_S = 0.001  # of the wall clock, which no virtual clock moves
+_UNANSWERED_S = 0.001  # whoever waits for the run looks for its end 20 times a second, of virtual time too
 
 
 def build(flow: Flow, pace: Pace, *, name: str = "top") -> Workflow[Any]:

@@ -27,12 +27,11 @@ from llmorch import (
     optional,
 )
 from llmorch.testing import Reply
-from tests.flow.asked import Place, desk, open_at, place_of, waiting, wall
+from tests.flow.asked import Place, desk, open_at, place_of, waiting
 from tests.flow.elsewhere import SharedStore, process
 from tests.flow.stage import kinds
 
-__all__ = ["wall"]
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("wall")]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ real work that no timer may overtake, so while a thread that began during the ru
 the clock jumps only after nothing has happened for 50 ms of real time; a thread that blocks for good delays each
 timer by that much instead of stopping time altogether.
 
-Not covered: network, pipes and other processes (the clock jumps while they work), and everything that reads the wall
-clock, such as recorded times and durations.
+The times that llmorch records and compares, such as the deadline of a question, move with it in the whole process until
+the run is over. Not covered: network, pipes and other processes (the clock jumps while they work), and the wall clock
+that other code reads.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import anyio
 
+from .. import _clock
 from .._clock import monotonic
 from ..errors import LLMOrchError
 
@@ -92,6 +94,19 @@ def virtual_clock_options(backend: str) -> dict[str, Any]:  # Any: anyio's own t
     return {"clock": clock, "instruments": [_TrioWatch(clock)]}
 
 
+class _Ahead:
+    """How far the recorded times are ahead of the wall clock because of one virtual clock."""
+
+    def __init__(self) -> None:
+        self._ns = 0
+
+    def move(self, total_s: float) -> None:
+        """Have them be so many seconds ahead."""
+        ns = math.ceil(total_s * 1e9)
+        _clock.jump(ns - self._ns)
+        self._ns = ns
+
+
 class _Threads:
     """Knows whether a thread that began after this object may be at work."""
 
@@ -111,7 +126,17 @@ class _Threads:
 class _VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.now_s = 0.0
+        self._ahead = _Ahead()
         super().__init__(_JumpingSelector(self))
+
+    def jump(self, by_s: float) -> None:
+        """Go on to the next timer."""
+        self.now_s += by_s
+        self._ahead.move(self.now_s)
+
+    def close(self) -> None:
+        self._ahead.move(0)
+        super().close()
 
     def time(self) -> float:
         return self.now_s
@@ -146,7 +171,7 @@ class _JumpingSelector(selectors.DefaultSelector):
                 return ready
         if timeout is None:
             raise ClockStuck()
-        self._loop.now_s += timeout
+        self._loop.jump(timeout)
         return []
 
 
@@ -159,6 +184,17 @@ class _TrioWatch:
         self._threads = _Threads()
         self._rounds = 0
         self._quiet_since = 0.0
+        self._ahead = _Ahead()
+        self._began = self._seen = clock.current_time()
+
+    def before_task_step(self, task: object) -> None:
+        now = self._clock.current_time()
+        if now != self._seen:
+            self._seen = now
+            self._ahead.move(now - self._began)
+
+    def after_run(self) -> None:
+        self._ahead.move(0)
 
     def after_task_step(self, task: object) -> None:
         from trio.testing import active_thread_count

@@ -13,6 +13,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from llmorch import Default, Orchestrator, Run, Workflow
+from llmorch._clock import now_us
 from llmorch.testing import ClockStuck, run_virtual, virtual_clock_options
 
 BOTH = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -44,6 +46,33 @@ def test_time_stands_still_while_a_task_can_go_on(backend: str) -> None:
         return passed
 
     assert run_virtual(busy, backend=backend) == 0
+
+
+@BOTH
+def test_recorded_times_move_with_the_clock_until_the_run_is_over(backend: str) -> None:
+    async def day() -> float:
+        began = now_us()
+        await anyio.sleep(3600)
+        await anyio.sleep(82_800)
+        return (now_us() - began) / 1e6
+
+    assert 86_400 <= run_virtual(day, backend=backend) < 86_460
+    assert abs(now_us() / 1e6 - time.time()) < 60
+
+
+@BOTH
+def test_the_time_of_a_question_passes_on_the_virtual_clock(backend: str) -> None:
+    async def ask() -> Run[int]:
+        wf: Workflow[int] = Workflow("w")
+        wf.returns(wf.ask("q", "How many?", answer=int, timeout=600, on_error=Default(7)))
+        async with Orchestrator() as orch:
+            handle = await orch.start(wf)
+            return await handle.result(wait_for_answers=True)
+
+    run = run_virtual(ask, backend=backend)
+    assert run.output == 7
+    assert run.duration is not None
+    assert run.duration.total_seconds() >= 600
 
 
 @BOTH

@@ -18,8 +18,8 @@ from .definition.actions import (
     WorkflowAction,
 )
 from .definition.functions import function_action
+from .definition.loop_rules import rule_of
 from .definition.node import Filled, FirstN, FirstOf, Node, Optional, Ref
-from .definition.rules import rule_of
 from .definition.workflow import OnUnknown, WorkflowDef
 from .edits import OnErrorArg, Placed
 from .models.action import Action

@@ -13,6 +13,7 @@ from ..models.values import Data
 from ..templates import compile_expression
 from ..templates.bounds import is_object
 from .actions import ActionDef, DispatchAction, FunctionAction, PayloadAction, QuestionAction
+from .branches import branches_wired
 from .document import MOST_DEEP, input_from, map_from, names_in, on_unknown_from, policy_from
 from .document_action import ACTIONS, BODIES, action_from
 from .document_binding import binding_from, ref_from
@@ -20,7 +21,6 @@ from .document_payload import retry_from
 from .document_read import Reader
 from .document_type import type_from
 from .node import Binding, refs_in
-from .rules import branches_wired
 from .stored_code import Code, Twin, TwinStep, inside, stand_in, twin_steps, within
 from .stored_form import type_form
 from .workflow import Condition, InputSpec, StepDef, WorkflowDef

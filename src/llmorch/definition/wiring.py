@@ -15,10 +15,11 @@ from ..errors import TemplateError
 from ..models.policy import Default
 from ..templates import compile_expression
 from .actions import CHOICE, ActionDef, DispatchAction, LoopAction, ScriptAction
+from .branches import branches_wired, choice_wired, dispatch_faults
+from .loop_rules import carried_wired, loop_faults
 from .names import fault_of_name, nearest
 from .needs import Need, needs_of, takes_anything
 from .node import Binding, Each, FirstN, Node, Ref, leaves, refs_in
-from .rules import branches_wired, carried_wired, choice_wired, dispatch_faults, loop_faults
 from .workflow import Condition, InputSpec, MapRule, OnUnknown, StepDef, WorkflowDef, plain_name
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from ..definition.actions import (
     WorkflowAction,
     parts_of,
 )
+from ..definition.branches import branch_input
 from ..definition.node import Binding, DictOf, Each, Filled, FirstN, FirstOf, ListOf, Optional, Ref
-from ..definition.rules import branch_input
 from ..definition.workflow import StepDef, WorkflowDef
 from ..errors import LLMOrchError
 from ..models.payload import Payload

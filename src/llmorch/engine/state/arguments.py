@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...definition.actions import CHOICE, OTHERWISE, DispatchAction
+from ...definition.branches import branch_input
 from ...definition.names import did_you_mean
 from ...definition.node import refs_in
-from ...definition.rules import branch_input
 from ...definition.workflow import InputSpec, WorkflowDef
 from ...errors import StepError
 from ...models.policy import Default

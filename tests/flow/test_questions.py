@@ -126,7 +126,7 @@ async def test_an_answer_has_the_type_that_was_asked_for(answer: Any, given: Any
         (str, object()),
         (float, float("nan")),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 async def test_an_answer_that_does_not_fit_comes_back_and_leaves_the_question_open(
     answer: Any, given: Any, memory: Place

@@ -37,11 +37,12 @@ class LiveRun:
     Attributes:
         seen: The observers have seen everything, or had their time for it.
         failure: What ended it in this process without ending the run, such as `ClaimLost`.
+        was_dismissed: It was claimed, and then not carried out here after all.
     """
 
     __slots__ = (
         "_ended", "_inbox", "_is_reading", "_observers", "_over", "_settled", "_since", "executor", "failure",
-        "journal", "seen", "state", "store",
+        "journal", "seen", "state", "store", "was_dismissed",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,7 @@ class LiveRun:
         self._over: anyio.Event | None = None
         self._settled: anyio.Event | None = None
         self.seen = False
+        self.was_dismissed = False
 
     @property
     def ended(self) -> bool:
@@ -123,17 +125,29 @@ class LiveRun:
             self.failure = error
             raise
         finally:
-            self._ended = True
-            self.journal.close()
-            if self._over is not None:
-                self._over.set()
+            self._end()
             if watched:
                 with anyio.move_on_after(_OBSERVERS_S, shield=True):
                     for seen in watched:
                         await seen.wait()
-            self.seen = True
-            if self._settled is not None:
-                self._settled.set()
+            self._settle()
+
+    def dismiss(self) -> None:
+        """Do not carry it out after all; whoever waits for it here has to look where it goes on."""
+        self.was_dismissed = True
+        self._end()
+        self._settle()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.journal.close()
+        if self._over is not None:
+            self._over.set()
+
+    def _settle(self) -> None:
+        self.seen = True
+        if self._settled is not None:
+            self._settled.set()
 
     def _watched(self, observer: Observer) -> anyio.Event:
         """Let an observer see every event, in its own time; the event is set when it has."""

@@ -128,6 +128,8 @@ class Queries:
             live = self.live.get(run_id)
             if live is not None:
                 await live.wait()
+                if live.was_dismissed:
+                    continue
                 if isinstance(live.failure, Exception):
                     raise live.failure
                 if live.state.finished_us is not None:

@@ -223,7 +223,13 @@ class Recovery:
             await self._let_go(claim)
             raise
         finally:
-            self._queries.live.pop(claim.run_id, None)
+            self._dismiss(live)
+
+    def _dismiss(self, live: LiveRun) -> None:
+        """What was claimed is not carried out here."""
+        if self._queries.live.get(live.state.run_id) is live:
+            del self._queries.live[live.state.run_id]
+        live.dismiss()
 
     async def _let_go(self, claim: Claim) -> None:
         """Give up a run that cannot be carried out after all, in the status it has."""
@@ -273,8 +279,8 @@ class Recovery:
             await live.inbox.take_up()
             await live.journal.flush()
         except BaseException:
-            if live is not None and self._queries.live.get(claim.run_id) is live:
-                del self._queries.live[claim.run_id]
+            if live is not None:
+                self._dismiss(live)
             await self._let_go(claim)
             raise
         return live

@@ -13,6 +13,7 @@ from llmorch import (
     Event,
     Orchestrator,
     Payload,
+    RunResumed,
     StoreBusy,
     StoreError,
     StoreFull,
@@ -169,3 +170,41 @@ async def test_a_run_that_was_passed_over_for_want_of_code_goes_on_when_the_code
         assert (await s.orch.attach(run_id).result()).status == "interrupted"
         await s.orch.run(wf)
         assert (await s.orch.attach(run_id).result()).output == "TWO"
+
+
+class Standing(SharedStore):
+    """The store of a process that stands still while it takes a run up, as under SIGSTOP."""
+
+    def __init__(self, name: str, *, of: SharedStore) -> None:
+        super().__init__(name, of=of)
+        self.stands, self.goes_on = anyio.Event(), anyio.Event()
+
+    async def append(self, claim: Claim, events: Any, **named: Any) -> Any:
+        if any(isinstance(event, RunResumed) for event in events):
+            self.stands.set()
+            await self.goes_on.wait()
+        return await super().append(claim, events, **named)
+
+
+async def test_who_waits_for_a_run_that_is_lost_while_it_is_taken_up_gets_it_from_where_it_goes_on() -> None:
+    def flow() -> Workflow[Any]:
+        return Workflow.of(Payload("ask", "Go."), name="w")
+
+    store, run_id = await dying(flow(), {"ask": ["old"]}, when=lambda event: isinstance(event, CallStarted))
+    standing = Standing("b", of=store)
+    outputs: list[Any] = []
+    async with process(standing, {}, workflows=[flow()], recover=False) as b, anyio.create_task_group() as tasks:
+
+        async def wait() -> None:
+            outputs.append((await b.orch.attach(run_id).result()).output)
+
+        tasks.start_soon(b.orch.recover)
+        await standing.stands.wait()
+        tasks.start_soon(wait)
+        async with process(SharedStore("c", of=store), {"ask": ["new"]}, workflows=[flow()], recover=False) as c:
+            handle = await c.orch.takeover(run_id)
+            await anyio.sleep(1)
+            standing.goes_on.set()
+            outputs.append((await handle.result()).output)
+    assert outputs == ["new", "new"]
+    assert not b.provider.requests

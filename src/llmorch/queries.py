@@ -146,6 +146,12 @@ class Queries:
                 return await self.get(run_id)
             await self.pulse.change(revision)
 
+    def dismiss(self, live: LiveRun) -> None:
+        """What was claimed is not carried out here after all."""
+        if self.live.get(live.state.run_id) is live:
+            del self.live[live.state.run_id]
+        live.dismiss()
+
     async def cancel(self, run_id: str) -> None:
         """Stop a run, wherever it is carried out; returns when it has stopped, or after 5 s."""
         live = self.live.get(run_id)

@@ -223,13 +223,7 @@ class Recovery:
             await self._let_go(claim)
             raise
         finally:
-            self._dismiss(live)
-
-    def _dismiss(self, live: LiveRun) -> None:
-        """What was claimed is not carried out here."""
-        if self._queries.live.get(live.state.run_id) is live:
-            del self._queries.live[live.state.run_id]
-        live.dismiss()
+            self._queries.dismiss(live)
 
     async def _let_go(self, claim: Claim) -> None:
         """Give up a run that cannot be carried out after all, in the status it has."""
@@ -280,7 +274,7 @@ class Recovery:
             await live.journal.flush()
         except BaseException:
             if live is not None:
-                self._dismiss(live)
+                self._queries.dismiss(live)
             await self._let_go(claim)
             raise
         return live

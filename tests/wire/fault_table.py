@@ -107,7 +107,7 @@ SPENT = Fails(RateLimited, 1, spent=True)
 DECLINED = Fails(ContentRefused, 1)
 STREAM = ("stream",)
 WHOLE = ("whole",)
-SOON_S = 0.3
+SOON_S = 0.6
 STALL_S = 0.25
 LATE = Fails(TimedOut, 4, told=f"within {SOON_S} s")
 STALLED = Fails(TimedOut, 4, told=f"nothing of worth for {STALL_S} s")

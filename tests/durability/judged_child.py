@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,7 +11,9 @@ from llmorch import Orchestrator, Payload, Workflow
 from llmorch.checks import Judged, TimeBound
 from llmorch.ports import ProviderRequest
 from llmorch.testing import ScriptedProvider
+from tests.durability.processes_flow import opened
 
+LEASE_S = 2.0
 GOOD = {"passed": True, "reason": "It is."}
 
 
@@ -27,7 +28,7 @@ def workflow() -> Workflow[Any]:
     return made.returns(made.add(Payload("draft", "Write.", model="scripted:m")))
 
 
-async def main(folder: Path) -> None:
+async def main(url: str) -> None:
     """Start it, say its id, and say when only the second judge has not answered."""
     answered = anyio.Event()
 
@@ -38,7 +39,7 @@ async def main(folder: Path) -> None:
         return GOOD
 
     provider = ScriptedProvider({"draft": "Hi.", "polite": GOOD, "kind": kind})
-    async with Orchestrator(f"sqlite:///{folder}/runs.db", providers=[provider]) as orchestrator:
+    async with Orchestrator(opened(url, lease_s=LEASE_S), providers=[provider]) as orchestrator:
         handle = await orchestrator.start(workflow())
         print(handle.id, flush=True)
         async for event in handle.events():
@@ -47,4 +48,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, Path(sys.argv[1]))
+    anyio.run(main, sys.argv[1])

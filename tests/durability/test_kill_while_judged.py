@@ -11,22 +11,28 @@ import pytest
 from llmorch import CallStarted, Orchestrator, RunResumed
 from llmorch.testing import ScriptedProvider
 from tests.architecture.tree import ROOT
-from tests.durability.judged_child import GOOD, workflow
+from tests.durability.judged_child import GOOD, LEASE_S, workflow
+from tests.durability.processes_flow import opened
+from tests.durability.processes_places import KINDS, url_of
 
 pytestmark = pytest.mark.anyio
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
+def started(url: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.durability.judged_child", str(folder)],
+        [sys.executable, "-m", "tests.durability.judged_child", url],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
-async def test_a_run_killed_while_it_is_judged_goes_on_with_the_judgement_it_has(tmp_path: Path) -> None:
-    child = started(tmp_path)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_run_killed_while_it_is_judged_goes_on_with_the_judgement_it_has(
+    kind: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    url = url_of(kind, tmp_path, pytestconfig)
+    child = started(url)
     assert child.stdout is not None
     try:
         run_id = child.stdout.readline().strip()
@@ -35,7 +41,7 @@ async def test_a_run_killed_while_it_is_judged_goes_on_with_the_judgement_it_has
         child.wait(timeout=10)
         provider = ScriptedProvider({"kind": GOOD})
         async with Orchestrator(
-            f"sqlite:///{tmp_path}/runs.db", providers=[provider], workflows=[workflow()]
+            opened(url, lease_s=LEASE_S), providers=[provider], workflows=[workflow()]
         ) as orchestrator:
             run = await orchestrator.attach(run_id).result()
             log = [event async for event in orchestrator.attach(run_id).events()]

@@ -20,7 +20,7 @@ def _call_started(run: RunState, event: CallStarted) -> None:
     record = CallRecord(
         event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
     )
-    run.at(event.step).calls.append(record)
+    run.at(event.step).calls += (record,)
     run.tally.requests += 1
     if event.tools_in_words:
         record.tools_in_words = True

@@ -149,7 +149,7 @@ class StepState:
     started_us: int | None = None
     finished_us: int | None = None
     cached: bool = False
-    calls: list[CallRecord] = field(default_factory=list[CallRecord])
+    calls: tuple[CallRecord, ...] = ()  # most steps have one or none; a list would be one more object for each
     tools: list[ToolRecord] | None = None
     since: int = 0
     map: MapState | None = None

@@ -396,14 +396,17 @@ async def test_an_orchestrator_that_cannot_be_entered_leaves_nothing_behind() ->
 # Resume, and taking over
 
 
-async def test_resume_is_refused_while_the_owner_lives_and_names_it() -> None:
+async def test_a_run_is_neither_resumed_nor_deleted_while_its_owner_lives() -> None:
     here = SharedStore("owner-a")
     async with process(here, {"ask": Reply("one", 5)}) as a, process(SharedStore("b", of=here), {}) as b:
         handle = await a.orch.start(asking())
         await anyio.sleep(1)
         with pytest.raises(ClaimLost, match="owner-a"):
             await b.orch.resume(handle.id)
+        with pytest.raises(LLMOrchError, match="cancel"):
+            await b.orch.delete(handle.id)
         assert (await handle.result()).output == "one"
+        await b.orch.delete(handle.id)
 
 
 async def test_of_two_that_resume_at_once_one_goes_on() -> None:

@@ -274,7 +274,7 @@ _TAKING_UP = (
                 "        claim = await self._store.claim(run_id, self._launcher.owner, takeover=True)\n",
             ),
         ),
-        (f"{_RECOVERY}test_resume_is_refused_while_the_owner_lives_and_names_it",),
+        (f"{_RECOVERY}test_a_run_is_neither_resumed_nor_deleted_while_its_owner_lives",),
     ),
     Mutant(
         "all-recovered",

@@ -277,6 +277,23 @@ _TAKING_UP = (
         (f"{_RECOVERY}test_a_run_is_neither_resumed_nor_deleted_while_its_owner_lives",),
     ),
     Mutant(
+        "deletes-running",
+        "A run that another process carries out is deleted under it.",
+        "run_reader.py",
+        ((' or (row.status == "running" and row.owner is not None)', ""),),
+        (f"{_RECOVERY}test_a_run_is_neither_resumed_nor_deleted_while_its_owner_lives",),
+    ),
+    Mutant(
+        "left-waiting",
+        "Who waits for a run that is lost while it is taken up waits for ever.",
+        "queries.py",
+        (("        live.dismiss()\n", ""),),
+        (
+            "tests/flow/test_recovery_more.py::"
+            "test_who_waits_for_a_run_that_is_lost_while_it_is_taken_up_gets_it_from_where_it_goes_on",
+        ),
+    ),
+    Mutant(
         "all-recovered",
         "Runs of workflows that this process does not know are taken up.",
         "recover.py",

@@ -57,6 +57,7 @@ def durability(session: nox.Session) -> None:
     session.install("-e", ".[postgres,test]")
     session.run(
         "pytest",
+        "--override-ini=faulthandler_timeout=0",  # some of them take many minutes
         "tests/durability",
         "tests/wire/test_cancel_storm.py",
         "tests/flow/test_reference.py",

@@ -166,13 +166,7 @@ def check_answer(answered: Any, expected: Answers) -> None:
 def rows() -> Sequence[Any]:
     return [
         pytest.param(
-            fault.name,
-            dialect,
-            mode,
-            transport,
-            backend,
-            id=f"{fault.name}-{dialect}-{mode}-{transport}-{backend}",
-            marks=pytest.mark.xdist_group(f"fault table, {backend}"),  # each process plays the whole table
+            fault.name, dialect, mode, transport, backend, id=f"{fault.name}-{dialect}-{mode}-{transport}-{backend}"
         )
         for fault, dialect, mode in cells()
         for transport, backend in PLACES

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVarTuple
 if TYPE_CHECKING:
     from anyio import CancelScope
 
-__all__ = ["BackgroundTask", "Waker", "at_loop_end", "backend", "cancel_scope", "clock", "spawn", "token"]
+__all__ = ["BackgroundTask", "Waker", "at_loop_end", "backend", "cancel_scope", "clock", "poster", "spawn", "token"]
 
 Ts = TypeVarTuple("Ts")
 
@@ -160,6 +160,18 @@ async def _guarded_in_scope(
         await _guarded(function, args)
 
 
+def poster() -> Callable[[Callable[[], object]], object]:
+    """What has a function called soon on the running loop, from any thread and without a lock that could be waited for.
+
+    It raises RuntimeError once the loop has ended.
+    """
+    if _in_trio():
+        import trio
+
+        return trio.lowlevel.current_trio_token().run_sync_soon
+    return asyncio.get_running_loop().call_soon_threadsafe
+
+
 class Waker:
     """Wakes a task of the loop it was made on, from any thread.
 
@@ -181,14 +193,13 @@ class Waker:
     def __init__(self) -> None:
         self._posted = False
         self._event: Any = None  # an Event of either backend
+        self._post = poster()
         if _in_trio():
             import trio
 
             self._event = trio.Event()
-            self._post: Callable[[Callable[[], None]], object] = trio.lowlevel.current_trio_token().run_sync_soon
         else:
             self._event = asyncio.Event()
-            self._post = asyncio.get_running_loop().call_soon_threadsafe
 
     def wake(self) -> None:
         """Let the waiting task go on, or the next `wait` return at once."""

@@ -9,12 +9,17 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
 from typing import Generic, TypeVar
 
 import anyio
-from anyio.from_thread import BlockingPortal
+from anyio.abc import TaskGroup
+
+from . import _wake
 
 __all__ = ["call"]
 
@@ -23,30 +28,70 @@ _CLOSE_S = 12.0
 _CLEANUP_S = 2.0
 
 
-class _Interruptible(Generic[T]):
-    """A coroutine function that can be stopped at any moment, also before it has begun."""
+class _Work(Generic[T]):
+    """A coroutine function on its way through the loop, and the wait for it, which Ctrl-C may end at any moment.
+
+    Whoever waits holds no lock that the loop's thread needs. A `Condition`, and so a `Future` or an `Event`, is one: an
+    interrupt between taking it and the next line would leave it taken, and the loop would stand still for good.
+    """
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
-        self.ended = threading.Event()
+        self.ended = False
+        self.gate = threading.Lock()  # opened once, by the loop's thread
+        self.gate.acquire()
         self._function = function
+        self._context = copy_context()
         self._scope: anyio.CancelScope | None = None
+        self._begun = False
         self._stopped = False
+        self._value: T
+        self._error: BaseException | None = None
 
-    async def run(self) -> T:
-        """Run it in a scope of its own."""
+    def begin(self, tasks: TaskGroup) -> None:
+        """Start it; called on the loop."""
+        self._begun = True
+        self._context.run(_on_asyncio)
+        self._context.run(tasks.start_soon, self._run)
+
+    async def _run(self) -> None:
         try:
             with anyio.CancelScope() as self._scope:
                 if not self._stopped:
-                    return await self._function()
-            raise TimeoutError("stopped, because the wait for it was interrupted")  # nobody is left to see it
+                    self._value = await self._function()
+                    return
+            self._error = TimeoutError("stopped, because the wait for it was interrupted")  # nobody is left to see it
+        except Exception as error:
+            self._error = error
+        except BaseException as error:
+            self._error = error
+            raise
         finally:
-            self.ended.set()
+            self.ended = True
+            self.gate.release()
 
-    async def stop(self) -> None:
-        """Cancel it."""
+    def stop(self) -> None:
+        """Cancel it, also before it has begun; called on the loop."""
         self._stopped = True
         if self._scope is not None:
             self._scope.cancel()
+        elif not self._begun:  # the wait was interrupted before the loop was asked to begin it
+            self.gate.release()
+
+    def result(self) -> T:
+        """What came of it, once the gate is open."""
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # it holds this frame, and would keep what the frame holds alive
+        return self._value
+
+
+def _on_asyncio() -> None:
+    """The caller's context may say that trio runs; that is not so on the portal's loop."""
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        sniffio.current_async_library_cvar.set("asyncio")
 
 
 class _Portal:
@@ -56,7 +101,9 @@ class _Portal:
         self.pid = os.getpid()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._live, name="llmorch-portal", daemon=True)
-        self._portal: BlockingPortal | None = None
+        self._post: Callable[[Callable[[], object]], object]
+        self._tasks: TaskGroup
+        self._closing: anyio.Event
         self._thread.start()
         self._ready.wait()
 
@@ -64,10 +111,11 @@ class _Portal:
         anyio.run(self._serve)
 
     async def _serve(self) -> None:
-        async with BlockingPortal() as portal:
-            self._portal = portal
+        self._closing = anyio.Event()
+        self._post = _wake.poster()
+        async with anyio.create_task_group() as self._tasks:
             self._ready.set()
-            await portal.sleep_until_stopped()
+            await self._closing.wait()
 
     @property
     def is_alive(self) -> bool:
@@ -81,21 +129,22 @@ class _Portal:
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run it on the loop and wait for it; when the wait is interrupted, it is cancelled."""
-        assert self._portal is not None
-        work = _Interruptible(function)
+        work = _Work(function)
         try:
-            return self._portal.start_task_soon(work.run).result()
+            self._post(partial(work.begin, self._tasks))
+            work.gate.acquire()
         except BaseException:
-            if not work.ended.is_set():  # Ctrl-C, or a notebook's stop button: nothing may go on, and cost, unseen
-                self._portal.start_task_soon(work.stop)
-                work.ended.wait(_CLEANUP_S)
+            if not work.ended:  # Ctrl-C, or a notebook's stop button: nothing may go on, and cost, unseen
+                self._post(work.stop)
+                work.gate.acquire(timeout=_CLEANUP_S)
             raise
+        return work.result()
 
     def close(self) -> None:
         """End the loop, with what its orchestrators hold open."""
-        if self._portal is not None and self.is_alive:
+        if self.is_alive:
             with contextlib.suppress(RuntimeError):  # it has just ended by itself
-                self._portal.call(self._portal.stop)
+                self._post(self._closing.set)
                 self._thread.join(_CLOSE_S)
 
 

@@ -275,6 +275,51 @@ def test_an_interrupted_run_sync_leaves_nothing_running() -> None:
     assert done.stdout.splitlines() == ["interrupted, stopped: True", "again"], done.stderr
 
 
+_INTERRUPTED_ANYWHERE = """
+import sys
+from llmorch import Workflow
+
+left = 0
+
+def interrupt(frame, event, argument):
+    global left
+    left -= 1
+    if left == 0:
+        raise KeyboardInterrupt
+    return interrupt
+
+def answer():
+    return 42
+
+wf = Workflow.of(answer, name="w")
+assert wf.run_sync().output == 42
+from llmorch.sync import _current
+
+portal = _current()
+
+async def soon():
+    return 42
+
+at = interrupted = 0
+while left <= 0:
+    left = at = at + 1
+    sys.settrace(interrupt)
+    try:
+        portal.call(soon)
+    except KeyboardInterrupt:
+        interrupted += 1
+    finally:
+        sys.settrace(None)
+    assert wf.run_sync().output == 42
+print(interrupted > 20)
+"""
+
+
+def test_an_interrupt_at_any_line_of_the_wait_leaves_the_loop_working() -> None:
+    done = python(_INTERRUPTED_ANYWHERE)
+    assert done.stdout.splitlines() == ["True"], done.stderr
+
+
 def python(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -154,8 +155,14 @@ class _Maker:
             kinds.add(kind)
             return Branch(action, tuple(own))
 
+        def whole(branch: Branch) -> Branch:
+            reads_all = isinstance(branch.action, Leaf) and branch.action.how == "script"
+            return replace(branch, reads=tuple(bindings)) if reads_all else branch
+
         branches = {key: branch() for key in keys}
         otherwise = branch() if self.chance(60) else None
+        branches = {key: whole(branch) for key, branch in branches.items()}
+        otherwise = None if otherwise is None else whole(otherwise)
         return Pick(branches, otherwise), {**bindings, CHOICE: choice}, kinds.pop() if len(kinds) == 1 else "any"
 
     def choosing(self) -> tuple[Arg, list[str]]:

@@ -29,6 +29,7 @@ from llmorch import (
     RunHandle,
     RunWaiting,
     StepAnswered,
+    StepCancelled,
     StepFailed,
     StepSucceeded,
     StepWaiting,
@@ -88,7 +89,7 @@ def unanswered(log: Sequence[Event]) -> list[StepWaiting]:
     for event in log:
         if isinstance(event, StepWaiting):
             found[event.step] = event
-        elif isinstance(event, StepAnswered | StepFailed):
+        elif isinstance(event, StepAnswered | StepFailed | StepCancelled):
             found.pop(event.step, None)
     return list(found.values())
 

@@ -230,14 +230,15 @@ async def test_the_time_of_the_person_is_not_the_steps(memory: Place) -> None:
         assert (run.status, run.output) == ("succeeded", ["done", "L"])
 
 
-async def test_the_step_still_has_its_own_time(memory: Place) -> None:
+@pytest.mark.parametrize("after_s", [100, 300])  # while another step works, and when the run had been given up
+async def test_the_step_still_has_its_own_time(after_s: float, memory: Place) -> None:
     wf: Workflow[Any] = Workflow("w")
     wf.returns([wf.add(buy(), timeout=10), wf.add(Payload("long", "Go."))])
     script = {"buy": [wants(("pay", {"amount": 3})), Reply("done", 15)], "long": Reply("L", 200)}
     async with desk(memory, script) as d:
         handle = await d.orch.start(wf)
         await open_at(handle, "buy")
-        await anyio.sleep(100)
+        await anyio.sleep(after_s)
         await handle.answer("buy", True)
         run = await handle.result()
         assert isinstance(run.failures["buy"], TimedOut)

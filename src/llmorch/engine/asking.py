@@ -79,13 +79,29 @@ class Asking:
         question = state.question
         if question is None:
             return
-        if question.deadline is not None:
-            left_s = (question.deadline - now_us()) / _MICROSECONDS
-            if left_s <= 0:  # at once, for a run that only waits is given up before a timer could fire
-                self._expire(state, question)
-                return
-            self._timers().start(_timer(state), left_s, lambda: self._expire(state, question))
-        self._conductor.asked(question)
+        if not self._is_over_in_time(state, question):
+            self._conductor.asked(question)
+
+    def _is_over_in_time(self, state: StepState, question: StepWaiting) -> bool:
+        """Whether the time of a question is up already; else it is seen to that it ends in time."""
+        if question.deadline is None:
+            return False
+        left_s = (question.deadline - now_us()) / _MICROSECONDS
+        if left_s <= 0:  # at once, for a run that only waits is given up before a timer could fire
+            self._expire(state, question)
+            return True
+        self._timers().start(_timer(state), left_s, lambda: self._expire(state, question))
+        return False
+
+    def pause(self) -> None:
+        """Let no time be up while the run is given up: who goes on with it sees to that."""
+        for path in self._state.questions or ():
+            self.close(self._state.steps[path])
+
+    def go_on(self) -> None:
+        """The run was not given up after all."""
+        for path, question in tuple((self._state.questions or {}).items()):
+            self._is_over_in_time(self._state.steps[path], question)
 
     def _expire(self, state: StepState, question: StepWaiting) -> None:
         if state.question is question and state.status == "waiting":

@@ -50,7 +50,8 @@ class Containers:
     def fail(self, state: StepState, error: Exception) -> None:
         """Record a failure; a budget that ran out ends the whole run, unless it was only being judged."""
         failure = failure_of(error, step=state.path)
-        self.journal.append(StepFailed(state.path, failure))
+        status = "running" if self.state.status == "waiting" else None  # the time of a question is up
+        self.journal.append(StepFailed(state.path, failure), status=status)
         if isinstance(error, BudgetExceeded) and state.frame is not self.state.judges:
             self.conductor.abort(failure)
 

@@ -87,7 +87,8 @@ class Executor(Runners):
                 self.journal.append(Warned(None, "unused-input", text))
         else:
             for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
-                self._stepper.watch(state)
+                if state.is_container:  # a leaf has its time where it runs
+                    self._stepper.watch(state)
             for path in tuple(self.state.questions or ()):
                 self._stepper.asking.watch(self.state.steps[path])
 

@@ -67,18 +67,19 @@ class People:
         if runners.drop_hopeless():
             return
         event, wake_at = asking.waiting()
+        asking.pause()
         journal.append(event, status="waiting", wake_at=wake_at)
         await journal.flush()
-        if runners.state.status != "waiting":
-            return  # somebody answered in the meantime
-        self.is_resting = True
-        if await journal.let_go("waiting"):
-            runners.halt()
-            return
-        self.is_resting = False
-        if journal.mail is not None:
-            journal.mail()
-        await anyio.lowlevel.checkpoint()
+        if runners.state.status == "waiting":  # else somebody answered in the meantime
+            self.is_resting = True
+            if await journal.let_go("waiting"):
+                runners.halt()
+                return
+            self.is_resting = False
+            if journal.mail is not None:
+                journal.mail()
+            await anyio.lowlevel.checkpoint()
+        asking.go_on()
 
     def show(self, question: StepWaiting, consult: Callable[[StepWaiting], Awaitable[None]]) -> None:
         """Show an open question to who answers at once, beside the run."""
@@ -114,6 +115,7 @@ class People:
         waiter = self._waiters[state.path] = anyio.Event()
         try:
             self._asking().ask_grant(state, number, call)
+            await self._runners.journal.flush()  # nobody can answer what is not committed, and others may work for long
             self._runners.beside(self.rest_if_stuck)
             with _time_of(state):
                 await self._runners.idling(waiter.wait)

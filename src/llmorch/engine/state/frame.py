@@ -189,7 +189,10 @@ class Frame:
         contents = [self.values[slot] for slot, _ in selection.members]
         if len(order) + sum(content is UNDECIDED for content in contents) >= selection.n:
             return UNDECIDED
-        return LOST if any(content is LOST for content in contents) else SKIPPED
+        if any(content is LOST for content in contents):
+            return LOST
+        # What is still to come decides whether this is because of a failure, whichever ends first.
+        return UNDECIDED if any(content is UNDECIDED for content in contents) else SKIPPED
 
 
 def _part(content: Data, path: tuple[str | int, ...], source: str) -> Any:

@@ -30,6 +30,8 @@ def close_question(run: RunState, state: StepState, at_us: int) -> None:
     """A question is open no more; the time it was is nobody's but the person's."""
     if run.questions is not None and run.questions.pop(state.path, None) is not None and state.question is not None:
         state.people_us += at_us - state.question.at_us
+        if run.status == "waiting":
+            run.status = "running"
 
 
 def _answered(run: RunState, event: StepAnswered) -> None:

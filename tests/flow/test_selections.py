@@ -259,3 +259,26 @@ async def test_selections_take_loops_and_dispatches_like_any_other_step() -> Non
         run = await s.orch.run(wf)
         assert run.output == [1, [1], 7]
         assert run.status == "partial"
+
+
+@pytest.mark.parametrize("late_s", [0.0, 1.0])
+async def test_a_quorum_that_cannot_be_reached_is_lost_to_a_failure_whichever_ends_first(late_s: float) -> None:
+    async def failing() -> int:
+        await anyio.sleep(late_s)
+        raise ValueError("no")
+
+    async def skipped(n: int) -> int:
+        return n
+
+    wf: Workflow[Any] = Workflow("w", on_error="skip")
+    n = wf.input("n", int)
+    members = [
+        wf.add(skipped, name="a", n=n, when="n > 1"),
+        wf.add(skipped, name="b", n=n, when="n > 1"),
+        wf.add(failing, name="c"),
+    ]
+    wf.returns(first_n(members, 2))
+    async with stage() as s:
+        run = await s.orch.run(wf, n=1)
+        assert run.status == "failed"
+        assert "no" in str(run.error)

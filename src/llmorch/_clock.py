@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["from_us", "jump", "monotonic", "now_us", "seconds", "sleep"]
+__all__ = ["from_us", "monotonic", "now_us", "read", "seconds", "sleep"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ahead_ns = 0
+_wall_ns: Callable[[], int] = time.time_ns
 
 
 def now_us() -> int:
     """Microseconds of UTC since 1970."""
-    return (time.time_ns() + _ahead_ns) // 1000
+    return _wall_ns() // 1000
 
 
-def jump(ns: int) -> None:
-    """Have `now_us` tell so many nanoseconds more from now on, for a virtual clock; negative to take it back."""
-    global _ahead_ns
-    _ahead_ns += ns
+def read(wall_ns: Callable[[], int]) -> Callable[[], int]:
+    """Have `now_us` read another wall clock, such as a virtual one.
+
+    Args:
+        wall_ns: Nanoseconds of UTC since 1970.
+
+    Returns:
+        The one read before, to be read again when the other is over.
+    """
+    global _wall_ns
+    former, _wall_ns = _wall_ns, wall_ns
+    return former
 
 
 def from_us(us: int) -> datetime:

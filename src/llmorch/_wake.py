@@ -161,10 +161,7 @@ async def _guarded_in_scope(
 
 
 def poster() -> Callable[[Callable[[], object]], object]:
-    """What has a function called soon on the running loop, from any thread and without a lock that could be waited for.
-
-    It raises RuntimeError once the loop has ended.
-    """
+    """What has a function called soon on the running loop, from any thread; RuntimeError once the loop has ended."""
     if _in_trio():
         import trio
 

@@ -82,7 +82,8 @@ class RunReader:
             RunNotFound: There is no such run.
             LLMOrchError: It is being carried out, here or by another process.
         """
-        live, row = self._queries.live.get(run_id), await self._queries.store.load(run_id)
+        row = await self._queries.store.load(run_id)
+        live = self._queries.live.get(run_id)
         if (live is not None and not live.ended) or (row.status == "running" and row.owner is not None):
             raise LLMOrchError(f"Run {run_id} is being carried out; cancel it first", run_id=run_id)
         await self._queries.store.delete_run(run_id)

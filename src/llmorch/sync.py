@@ -32,7 +32,8 @@ class _Work(Generic[T]):
     """A coroutine function on its way through the loop, and the wait for it, which Ctrl-C may end at any moment.
 
     Whoever waits holds no lock that the loop's thread needs. A `Condition`, and so a `Future` or an `Event`, is one: an
-    interrupt between taking it and the next line would leave it taken, and the loop would stand still for good.
+    interrupt between taking it and the next line would leave it taken, and the loop would stand still for good. What
+    is posted to asyncio's loop takes none.
     """
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
@@ -60,11 +61,10 @@ class _Work(Generic[T]):
                     self._value = await self._function()
                     return
             self._error = TimeoutError("stopped, because the wait for it was interrupted")  # nobody is left to see it
-        except Exception as error:
+        except BaseException as error:  # whatever it is, it is the caller's
             self._error = error
-        except BaseException as error:
-            self._error = error
-            raise
+            if not isinstance(error, Exception):
+                raise  # the loop is ending
         finally:
             self.ended = True
             self.gate.release()

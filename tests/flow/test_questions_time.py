@@ -90,7 +90,7 @@ async def test_a_default_answers_when_nobody_does(verb: str, memory: Place) -> N
         assert run.status == "waiting"
         run = await d.orch.attach(run.id).result(wait_for_answers=True)
         assert (run.status, run.output, run["q"]) == ("partial", 7, 7)
-        assert 60 <= took_s(await d.log(run.id)) < 80  # what the test itself took counts, too
+        assert took_s(await d.log(run.id)) == pytest.approx(60, abs=1)
 
 
 async def test_a_deadline_passes_while_others_work(memory: Place) -> None:
@@ -102,7 +102,7 @@ async def test_a_deadline_passes_while_others_work(memory: Place) -> None:
         assert (run.status, run.output) == ("partial", ["A", "L"])
         log = await d.log(run.id)
     failed = next(event for event in log if isinstance(event, StepFailed))
-    assert 10 <= (failed.at_us - log[0].at_us) / 1e6 < 20
+    assert (failed.at_us - log[0].at_us) / 1e6 == pytest.approx(10, abs=0.5)
     assert d.provider.requests_of("after")[0].messages[-1].text == "7"
     assert not any(isinstance(event, RunWaiting) for event in log)
 
@@ -271,7 +271,7 @@ async def test_a_map_of_questions_bounds_the_time_of_each(memory: Place) -> None
         assert run.output == [False, True, False]
         log = await d.log(handle.id)
     assert isinstance(log[-1], RunFinished)
-    assert 60 <= took_s(log) < 80
+    assert took_s(log) == pytest.approx(60, abs=1)
 
 
 async def test_whoever_answers_in_the_last_moment_is_told_whether_it_counts(memory: Place) -> None:

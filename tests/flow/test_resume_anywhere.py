@@ -115,6 +115,8 @@ def repeated(before: Sequence[Event], after: Sequence[Event], asked: Sequence[st
     known = {event.step for event in before if isinstance(event, ends) and getattr(event, "value", "") is not None}
     asked_for = {event.step for event in before if isinstance(event, StepAnswered)}
     asked_for |= {question.step for question in unanswered(before)}
+    if by_itself:  # whoever resumes by hand has what was cancelled run again
+        asked_for |= {event.step for event in before if isinstance(event, StepCancelled)}
     turns = {(event.step, event.iteration) for event in before if isinstance(event, LoopTurned)}
     found = [step for step in asked if step in known]
     found += [event.step for event in after if isinstance(event, StepWaiting) and event.step in asked_for]

@@ -79,19 +79,19 @@ class Asking:
         question = state.question
         if question is None:
             return
-        if not self._is_over_in_time(state, question):
+        if self._bound(state, question):
             self._conductor.asked(question)
 
-    def _is_over_in_time(self, state: StepState, question: StepWaiting) -> bool:
-        """Whether the time of a question is up already; else it is seen to that it ends in time."""
+    def _bound(self, state: StepState, question: StepWaiting) -> bool:
+        """Have a question end in time; False when its time is up, and it has ended."""
         if question.deadline is None:
-            return False
+            return True
         left_s = (question.deadline - now_us()) / _MICROSECONDS
         if left_s <= 0:  # at once, for a run that only waits is given up before a timer could fire
             self._expire(state, question)
-            return True
+            return False
         self._timers().start(_timer(state), left_s, lambda: self._expire(state, question))
-        return False
+        return True
 
     def pause(self) -> None:
         """Let no time be up while the run is given up: who goes on with it sees to that."""
@@ -101,7 +101,7 @@ class Asking:
     def go_on(self) -> None:
         """The run was not given up after all."""
         for path, question in tuple((self._state.questions or {}).items()):
-            self._is_over_in_time(self._state.steps[path], question)
+            self._bound(self._state.steps[path], question)
 
     def _expire(self, state: StepState, question: StepWaiting) -> None:
         if state.question is question and state.status == "waiting":

@@ -94,17 +94,24 @@ def virtual_clock_options(backend: str) -> dict[str, Any]:  # Any: anyio's own t
     return {"clock": clock, "instruments": [_TrioWatch(clock)]}
 
 
-class _Ahead:
-    """How far the recorded times are ahead of the wall clock because of one virtual clock."""
+class _Wall:
+    """The wall clock that llmorch reads while a virtual clock goes: it moves only with that.
 
-    def __init__(self) -> None:
-        self._ns = 0
+    Args:
+        passed_s: The seconds that the virtual clock has gone.
+    """
 
-    def move(self, total_s: float) -> None:
-        """Have them be so many seconds ahead."""
-        ns = math.ceil(total_s * 1e9)
-        _clock.jump(ns - self._ns)
-        self._ns = ns
+    def __init__(self, passed_s: Callable[[], float]) -> None:
+        self._passed_s = passed_s
+        self._began_ns = _clock.now_us() * 1000
+        self._former = _clock.read(self._now_ns)
+
+    def _now_ns(self) -> int:
+        return self._began_ns + math.ceil(self._passed_s() * 1e9)
+
+    def stop(self) -> None:
+        """Have the clock read that was read before."""
+        _clock.read(self._former)
 
 
 class _Threads:
@@ -126,16 +133,12 @@ class _Threads:
 class _VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.now_s = 0.0
-        self._ahead = _Ahead()
+        self._wall = _Wall(self.time)
         super().__init__(_JumpingSelector(self))
 
-    def jump(self, by_s: float) -> None:
-        """Go on to the next timer."""
-        self.now_s += by_s
-        self._ahead.move(self.now_s)
-
     def close(self) -> None:
-        self._ahead.move(0)
+        if not self.is_closed():
+            self._wall.stop()
         super().close()
 
     def time(self) -> float:
@@ -171,7 +174,7 @@ class _JumpingSelector(selectors.DefaultSelector):
                 return ready
         if timeout is None:
             raise ClockStuck()
-        self._loop.jump(timeout)
+        self._loop.now_s += timeout
         return []
 
 
@@ -184,17 +187,15 @@ class _TrioWatch:
         self._threads = _Threads()
         self._rounds = 0
         self._quiet_since = 0.0
-        self._ahead = _Ahead()
-        self._began = self._seen = clock.current_time()
+        self._wall: _Wall | None = None
 
-    def before_task_step(self, task: object) -> None:
-        now = self._clock.current_time()
-        if now != self._seen:
-            self._seen = now
-            self._ahead.move(now - self._began)
+    def before_run(self) -> None:
+        began_s = self._clock.current_time()
+        self._wall = _Wall(lambda: self._clock.current_time() - began_s)
 
     def after_run(self) -> None:
-        self._ahead.move(0)
+        if self._wall is not None:
+            self._wall.stop()
 
     def after_task_step(self, task: object) -> None:
         from trio.testing import active_thread_count

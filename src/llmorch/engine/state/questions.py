@@ -27,7 +27,7 @@ def _waiting(run: RunState, event: StepWaiting) -> None:
 
 
 def close_question(run: RunState, state: StepState, at_us: int) -> None:
-    """A question is open no more; the time it was is nobody's but the person's."""
+    """A question is open no more, so the run goes on; the time it was is nobody's but the person's."""
     if run.questions is not None and run.questions.pop(state.path, None) is not None and state.question is not None:
         state.people_us += at_us - state.question.at_us
         if run.status == "waiting":
@@ -38,8 +38,6 @@ def _answered(run: RunState, event: StepAnswered) -> None:
     state = run.at(event.step)
     question = state.question
     close_question(run, state, event.at_us)
-    if run.status == "waiting":
-        run.status = "running"
     if question is None:
         return
     if question.about == "tool":

@@ -230,6 +230,19 @@ async def test_the_time_of_the_person_is_not_the_steps(memory: Place) -> None:
         assert (run.status, run.output) == ("succeeded", ["done", "L"])
 
 
+async def test_a_question_is_there_to_be_answered_while_another_step_works(memory: Place) -> None:
+    wf: Workflow[Any] = Workflow("w")
+    wf.returns([wf.add(buy()), wf.add(Payload("long", "Go."))])
+    script = {"buy": [Reply(wants(("pay", {"amount": 3})), 1), "done"], "long": Reply("L", 200)}
+    async with desk(memory, script) as d:
+        began = anyio.current_time()
+        handle = await d.orch.start(wf)
+        await open_at(handle, "buy")
+        assert anyio.current_time() - began < 2
+        await handle.answer("buy", True)
+        assert (await handle.result()).output == ["done", "L"]
+
+
 @pytest.mark.parametrize("after_s", [100, 300])  # while another step works, and when the run had been given up
 async def test_the_step_still_has_its_own_time(after_s: float, memory: Place) -> None:
     wf: Workflow[Any] = Workflow("w")
@@ -242,6 +255,23 @@ async def test_the_step_still_has_its_own_time(after_s: float, memory: Place) ->
         await handle.answer("buy", True)
         run = await handle.result()
         assert isinstance(run.failures["buy"], TimedOut)
+
+
+async def test_a_step_taken_up_again_has_its_time_from_when_it_has_a_place(
+    memory: Place,
+) -> None:
+    wf: Workflow[Any] = Workflow("w")
+    wf.returns(wf.add(buy(), timeout=10))
+    script = {"buy": [wants(("pay", {"amount": 3})), Reply("done", 8)], "other": Reply("O", 5)}
+    async with desk(memory, script, concurrency=1) as d:
+        handle = await d.orch.start(wf)
+        assert (await handle.result()).status == "waiting"
+        other = await d.orch.start(Payload("other", "Go."))
+        await anyio.sleep(0.1)
+        await handle.answer("buy", True)
+        run = await handle.result()
+        assert (run.status, run.output) == ("succeeded", "done")
+        assert (await other.result()).output == "O"
 
 
 async def test_the_time_of_a_person_who_is_asked_at_once_is_not_the_runs(memory: Place) -> None:

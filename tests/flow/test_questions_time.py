@@ -26,6 +26,7 @@ from llmorch import (
     each,
     optional,
 )
+from llmorch.ports import Claim
 from llmorch.testing import Reply
 from tests.flow.asked import Place, desk, open_at, place_of, waiting
 from tests.flow.elsewhere import SharedStore, process
@@ -296,3 +297,24 @@ async def test_a_question_that_is_skipped_has_no_time(memory: Place) -> None:
         run = await d.orch.run(wf, wanted=False)
         assert (run.status, run.output) == ("succeeded", [0])
         assert kinds(await d.log(run.id))[1:-1] == ["StepSkipped q"]
+
+
+class SlowRelease(SharedStore):
+    """A store that takes its time to let go of a run."""
+
+    async def release(self, claim: Claim, *, status: str) -> bool:
+        await anyio.sleep(5)
+        return await super().release(claim, status=status)
+
+
+async def test_a_time_that_is_up_while_the_run_is_being_given_up_is_up_afterwards() -> None:
+    wf: Workflow[Any] = Workflow("w")
+    wf.returns(wf.add(Payload("after", "{{ q }}"), q=wf.ask("q", "How many?", timeout=2, on_error=Default(7))))
+    async with desk(SlowRelease, {"after": Reply("A", 3)}, recover=False) as d:
+        handle = await d.orch.start(wf)
+        with anyio.fail_after(1_000):
+            run = await handle.result(wait_for_answers=True)
+        assert (run.status, run.output) == ("partial", "A")
+        log = await d.log(handle.id)
+    assert [type(event) for event in log].count(RunFinished) == 1
+    assert len(d.asked) == 1

@@ -162,5 +162,39 @@ _SCRIPT_MUTANTS = (
     ),
 )
 
-IN_CONTROL = (*_LOOP_MUTANTS, *_DISPATCH_MUTANTS, *_QUESTION_MUTANTS, *_SCRIPT_MUTANTS)
+_TIME_MUTANTS = (
+    Mutant(
+        "time-up-in-between",
+        "The time of a question is up while its run is being given up, and nobody goes on with it.",
+        "engine/people.py",
+        (("        asking.pause()\n", ""),),
+        ("tests/flow/test_questions_time.py::test_a_time_that_is_up_while_the_run_is_being_given_up_is_up_afterwards",),
+    ),
+    Mutant(
+        "question-unseen",
+        "The question of a tool is committed only when another step ends.",
+        "engine/people.py",
+        (("            await self._runners.journal.flush()  # nobody can answer", "            #"),),
+        ("tests/flow/test_approvals.py::test_a_question_is_there_to_be_answered_while_another_step_works",),
+    ),
+    Mutant(
+        "leaf-timed-as-container",
+        "A step that goes on after a person's answer in another process is stopped like a container.",
+        "engine/executor.py",
+        (("                if state.is_container:", "                if state:"),),
+        ("tests/flow/test_approvals.py::test_a_step_taken_up_again_has_its_time_from_when_it_has_a_place",),
+    ),
+    Mutant(
+        "quorum-by-order",
+        "Whether a quorum is lost to a failure depends on what ends first.",
+        "engine/state/frame.py",
+        (("return UNDECIDED if any(content is UNDECIDED for content in contents) else SKIPPED", "return SKIPPED"),),
+        (
+            "tests/flow/test_selections.py::"
+            "test_a_quorum_that_cannot_be_reached_is_lost_to_a_failure_whichever_ends_first",
+        ),
+    ),
+)
+
+IN_CONTROL = (*_LOOP_MUTANTS, *_DISPATCH_MUTANTS, *_QUESTION_MUTANTS, *_SCRIPT_MUTANTS, *_TIME_MUTANTS)
 """The mutants of this file."""

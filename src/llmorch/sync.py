@@ -26,6 +26,7 @@ __all__ = ["call"]
 T = TypeVar("T")
 _CLOSE_S = 12.0
 _CLEANUP_S = 2.0
+_LOOK_S = 0.5
 
 
 class _Work(Generic[T]):
@@ -132,7 +133,8 @@ class _Portal:
         work = _Work(function)
         try:
             self._post(partial(work.begin, self._tasks))
-            work.gate.acquire()
+            while not work.gate.acquire(timeout=_LOOK_S):
+                pass  # a signal that came just before the wait does not end it, and is seen only now
         except BaseException:
             if not work.ended:  # Ctrl-C, or a notebook's stop button: nothing may go on, and cost, unseen
                 self._post(work.stop)

@@ -275,6 +275,14 @@ def test_an_interrupted_run_sync_leaves_nothing_running() -> None:
     assert done.stdout.splitlines() == ["interrupted, stopped: True", "again"], done.stderr
 
 
+def test_an_interrupt_that_comes_just_before_the_wait_is_not_lost() -> None:
+    as_flag = "import _thread\n" + _INTERRUPTED.replace(
+        "os.kill(os.getpid(), signal.SIGINT)", "_thread.interrupt_main()"
+    )
+    done = python(as_flag)  # it marks the signal as come, and wakes nobody
+    assert done.stdout.splitlines() == ["interrupted, stopped: True", "again"], done.stderr
+
+
 _INTERRUPTED_ANYWHERE = """
 import sys
 from llmorch import Workflow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,6 +32,7 @@ from llmorch import (
     WorkflowInvalid,
     each,
 )
+from llmorch._clock import from_us, now_us
 from llmorch.stores.memory import MemoryStore
 from llmorch.testing import Reply
 from tests.flow.stage import fails, named, one, stage
@@ -255,20 +255,13 @@ async def test_a_failed_run_is_returned_and_a_refused_one_raises() -> None:
                 pass
 
 
-def next_millisecond() -> None:
-    """Ids sort by the millisecond."""
-    began = time.time_ns() // 1_000_000
-    while time.time_ns() // 1_000_000 == began:
-        pass
-
-
 async def test_runs_are_listed_newest_first_and_filtered() -> None:
     async with stage() as s:
         first = await s.orch.run(named("first", one), tags=["x"])
-        next_millisecond()
+        await anyio.sleep(0.001)  # ids sort by the millisecond
         second = await s.orch.run(named("second", fails), tags=["x", "y"])
-        next_millisecond()
-        moment = datetime.now(UTC)
+        await anyio.sleep(0.001)
+        moment = from_us(now_us())
         third = await s.orch.run(named("first", one))
 
         async def ids(*args: Any, **filters: Any) -> list[str]:

@@ -112,9 +112,8 @@ class _Asking:
     def _names(self) -> dict[str, Data]:
         """What an assertion may read."""
         states = list(self.run.frame.inside(self.run.steps))
-        started = {path: place for place, path in enumerate(self.run.steps)}  # settles what ended in one microsecond
         ended = [state for state in states if state.status in ("succeeded", "failed")]
-        ended.sort(key=lambda state: (state.finished_us or 0, started[state.path]))
+        ended.sort(key=lambda state: state.ended)
         names: dict[str, Data] = {
             "results": self._results,
             "execution_order": [state.path for state in ended],

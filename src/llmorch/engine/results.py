@@ -27,7 +27,7 @@ class Results:
         self._steps = former.steps
         self._found: dict[tuple[str, str], dict[str, int]] = {}
         self._used: set[str] = set()
-        ended = sorted(filter(_is_result, former.steps.values()), key=lambda step: step.finished_us or 0)
+        ended = sorted(filter(_is_result, former.steps.values()), key=lambda step: step.ended)
         for place, step in enumerate(ended):
             mark = step.fingerprint or fingerprint_or_none(step)
             if mark is not None:

@@ -278,6 +278,7 @@ class RunState:
             lose_call(self, state)
         state.status = status
         state.finished_us = event.at_us
+        state.ended = event.seq or 0
         if state.owner is not None:
             if state.owner.loop is not None:
                 end_iteration(self, state.owner, status)

@@ -124,6 +124,7 @@ class StepState:
     """A step of a frame, an item of a map or an iteration of a loop (`item` is then its index, `owner` what holds it).
 
     Attributes:
+        ended: Seq of the event that ended it: several may end in one microsecond.
         tools: Its uses of tools, once there is one.
         since: How many of its calls were made before the run was taken up again.
         args: What its action is run with, once worked out.
@@ -148,6 +149,7 @@ class StepState:
     fingerprint: str | None = None
     started_us: int | None = None
     finished_us: int | None = None
+    ended: int = 0
     cached: bool = False
     calls: tuple[CallRecord, ...] = ()  # most steps have one or none; a list would be one more object for each
     tools: list[ToolRecord] | None = None

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from llmorch import (
+    Approval,
     Block,
     Default,
     Node,
@@ -17,6 +18,7 @@ from llmorch import (
     StepNotRun,
     TimedOut,
     Workflow,
+    WorkflowInvalid,
     each,
     first_n,
     first_of,
@@ -337,3 +339,11 @@ def test_keys_are_text() -> None:
 def test_an_option_of_dispatch_that_is_also_a_variable_is_refused() -> None:
     with pytest.raises(TypeError, match=r"'among' is both an option of dispatch\(\) and a variable of 'dispatch'"):
         Workflow("w").dispatch("'a'", among={"a": Payload("p", "{{ among }}")})
+
+
+def test_a_choice_that_reads_a_field_nobody_has_is_told_as_the_choice() -> None:
+    wf: Workflow[Any] = Workflow("w")
+    wf.ask("ok", "Publish?", answer=Approval)
+    wf.returns(wf.dispatch("ok.aproved", among={"true": Payload("go", "Go."), "false": Payload("no", "No.")}))
+    with pytest.raises(WorkflowInvalid, match=r"Step 'dispatch': its choice: .*did you mean 'approved'\?"):
+        wf.plan()

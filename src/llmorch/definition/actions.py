@@ -28,6 +28,7 @@ __all__ = [
     "Rule",
     "ScriptAction",
     "WorkflowAction",
+    "called",
     "is_leaf",
     "nested_of",
     "parts_of",
@@ -176,6 +177,11 @@ class DispatchAction:
 ActionDef = (
     PayloadAction | FunctionAction | WorkflowAction | ScriptAction | QuestionAction | LoopAction | DispatchAction
 )
+
+
+def called(name: str) -> str:
+    """What a binding is called in what people read."""
+    return "its choice" if name == CHOICE else repr(name)
 
 
 def parts_of(action: ActionDef) -> tuple[ActionDef, ...]:

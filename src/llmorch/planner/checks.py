@@ -15,6 +15,7 @@ from ..definition.actions import (
     QuestionAction,
     ScriptAction,
     WorkflowAction,
+    called,
     nested_of,
     parts_of,
 )
@@ -153,13 +154,14 @@ class _Checking:
         path = prefix + step.name
         what = f"Step {path!r}"
         for name, binding in step.bindings.items():
+            where = f"{what}: {called(name)}"
             if type(binding) is not Literal:
-                self._paths(binding, f"{what}: {name!r}", known)
+                self._paths(binding, where, known)
             if isinstance(binding, Each):
-                self._each(binding, f"{what}: {name!r}", known)
+                self._each(binding, where, known)
             if isinstance(binding, Filled):
                 roots = {root: known[ref.source] for root, ref in binding.refs if ref.source in known}
-                self.faults += [f"{what}: {name!r}: {fault}" for fault in compile_template(binding.text).faults(roots)]
+                self.faults += [f"{where}: {fault}" for fault in compile_template(binding.text).faults(roots)]
         self._limits(step, what)
         if step.when is not None:
             self._when(step, what, known)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ...definition.actions import CHOICE, OTHERWISE, DispatchAction
+from ...definition.actions import CHOICE, OTHERWISE, DispatchAction, called
 from ...definition.branches import branch_input
 from ...definition.names import did_you_mean
 from ...definition.node import refs_in
@@ -59,7 +59,7 @@ def skipped_binding(state: StepState) -> str:
     for name, slot, resolve in state.step.args:
         if type(values[slot] if resolve is None else resolve(values)) is Mark:
             sources = dict.fromkeys(ref.source for ref in refs_in(state.step.definition.bindings[name]))
-            return f"{name!r} (from {', '.join(map(repr, sources))})"
+            return f"{called(name)} (from {', '.join(map(repr, sources))})"
     return "something it reads"
 
 

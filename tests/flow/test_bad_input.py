@@ -249,6 +249,7 @@ _INTERRUPTED = """
 import os, signal, threading, anyio
 from llmorch import Workflow
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background may have it ignored
 stopped = threading.Event()
 
 async def endless():

@@ -39,11 +39,11 @@ async def opened(
 
 
 async def test_a_claim_is_renewed_for_as_long_as_its_store_lives(server: PostgresServer, schema: str) -> None:
-    async with opened(server, schema) as store, opened(server, schema) as other:
+    async with opened(server, schema, lease_s=3.0) as store, opened(server, schema) as other:
         await made(store, "r1")
         first = (await store.load("r1")).lease_until
         assert first is not None
-        ends = first + 2_500_000
+        ends = first + 5_500_000
 
         async def is_renewed_often() -> bool:
             row = await other.load("r1")

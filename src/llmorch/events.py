@@ -258,10 +258,11 @@ class StepFailed(Event):
 
 @dataclass(slots=True)
 class StepCancelled(Event):
-    """A step was stopped before it ended."""
+    """A step was stopped before it ended; `within` is the step around it whose stop it was part of, if any."""
 
     step: str
     reason: str = ""
+    within: str | None = None
 
 
 @dataclass(slots=True)

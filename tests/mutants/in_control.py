@@ -140,6 +140,16 @@ _QUESTION_MUTANTS = (
             f"{_OPEN}test_a_map_whose_question_was_dropped_is_whole_when_the_run_is_resumed",
         ),
     ),
+    Mutant(
+        "stop-forgotten",
+        "What was being stopped when its process ended goes on in the next one, with half of its values.",
+        "engine/state/run.py",
+        (("            around.stopping = around.stopping or Stop(event.reason)\n", "            del around\n"),),
+        (
+            "tests/flow/test_stops_taken_up.py::test_what_was_being_dropped_is_dropped",
+            "tests/flow/test_stops_taken_up.py::test_what_had_taken_too_long_has_taken_too_long",
+        ),
+    ),
 )
 
 _SCRIPT_MUTANTS = (

@@ -18,7 +18,7 @@ from .state.frame import Frame
 from .state.loops import loop_rule
 from .state.questions import people_us
 from .state.run import RunState
-from .state.step import StepState
+from .state.step import OVERDUE, StepState, Stop
 from .state.stop import in_flight, wind_down
 from .steps.loop import exhausted, judged
 from .timers import NO_TIMERS, Timers
@@ -118,10 +118,8 @@ class Containers:
         self, state: StepState, ending: Literal["succeeded", "skipped"], failure: Failure | None
     ) -> None:
         self.timers.stop(state.path)
-        if state.overdue:
-            self.fail(state, too_long(state))
-        elif state.stopped is not None:
-            self.journal.append(StepCancelled(state.path, state.stopped or ""))
+        if state.stopping is not None:
+            self._cancelled(state)
         elif failure is not None:
             self.journal.append(StepFailed(state.path, failure))
         elif ending == "skipped":
@@ -141,18 +139,34 @@ class Containers:
     def _stop(self, state: StepState, reason: str) -> None:
         """Cancel one step. Leaves record that when they are out, containers when all inside are."""
         if state.status == "pending":
-            state.stopped = reason
-            self.journal.append(StepCancelled(state.path, state.stopped or ""))
+            self.journal.append(StepCancelled(state.path, reason))
             return
         for inner in (*in_flight(self.state.steps.values(), below=state), state):
-            inner.stopped = inner.stopped or reason
+            if inner.stopping is None:
+                inner.stopping = Stop(reason, None if inner is state else state.path)
             if inner.scope is not None:
                 inner.scope.cancel()
             elif inner.status == "waiting":  # for a person, and no task does
                 self.asking.close(inner)
-                self.journal.append(StepCancelled(inner.path, inner.stopped or ""))
+                self._cancelled(inner)
             else:
                 wind_down(inner, self.state.ready)
+
+    def _cancelled(self, state: StepState) -> None:
+        """Record that a step has been stopped."""
+        stop = state.stopping
+        assert stop is not None
+        if stop.is_overdue:
+            self.fail(state, too_long(state))
+        else:
+            self.journal.append(StepCancelled(state.path, stop.reason, stop.within))
+
+    def go_on_with(self, state: StepState) -> None:
+        """See to a container that was open when the run was taken up: bound its time, or go on stopping it."""
+        if state.stopping is None:
+            self.watch(state)
+        else:
+            self._stop(state, state.stopping.reason)
 
     def drop(self, state: StepState) -> None:
         """Nobody needs the answer to a question any more, nor what holds it inside the workflow that has failed."""
@@ -183,8 +197,7 @@ class Containers:
             if now > known_us:
                 self._watch(state, (now - known_us) / 1_000_000, now)
             else:
-                state.overdue = True
-                self._stop(state, "its container took too long")
+                self._stop(state, OVERDUE)
 
         self._own_timers.start(state.path, left_s, fire)
 

@@ -88,7 +88,7 @@ class Executor(Runners):
         else:
             for state in [step for step in self.state.steps.values() if step.status == "running" and not step.owner]:
                 if state.is_container:  # a leaf has its time where it runs
-                    self._stepper.watch(state)
+                    self._stepper.go_on_with(state)
             for path in tuple(self.state.questions or ()):
                 self._stepper.asking.watch(self.state.steps[path])
 

@@ -23,7 +23,7 @@ from ..definition.actions import (
     is_leaf,
 )
 from ..errors import ClaimLost, StepError, StoreCorrupt
-from ..events import StepCancelled, StepStarted
+from ..events import StepStarted
 from ..planner.resolve import LOST, Mark
 from .containers import Containers, too_long
 from .fingerprints import fingerprint_or_none
@@ -230,8 +230,8 @@ class Stepper(Containers):
             await work
         state.scope = None
         if scope.cancelled_caught and state.finished_us is None:
-            if state.stopped is not None:
-                self.journal.append(StepCancelled(state.path, state.stopped or ""))
+            if state.stopping is not None:
+                self._cancelled(state)
             elif self.known is None or not self.known.take_late(state):
                 self.fail(state, too_long(state))
 

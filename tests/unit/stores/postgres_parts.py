@@ -98,6 +98,7 @@ class Proxy:
         self._open = threading.Event()
         self._open.set()
         self._sockets: list[socket.socket] = []
+        self._deaf = set[socket.socket]()
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._door.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept)]
@@ -146,12 +147,13 @@ class Proxy:
         with suppress(OSError):
             while piece := source.recv(65536):
                 self._open.wait()
-                target.sendall(piece)
                 if from_client and self.loses_replies and b"COMMIT\0" in piece:
                     self.loses_replies -= 1
                     self.lost += 1
-                    source.shutdown(socket.SHUT_RDWR)  # the client hears nothing more; the server has the commit
-                    return
+                    self._deaf.add(source)  # before the server can answer
+                elif not from_client and target in self._deaf:
+                    break  # the client hears nothing more; the server has the commit
+                target.sendall(piece)
         for one in (source, target):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

@@ -38,7 +38,7 @@ from .frame import Frame, Ready
 from .loops import LOOP_FOLDS, end_iteration, loop_result, open_loop
 from .maps import MAP_FOLDS, end_item
 from .questions import QUESTION_FOLDS, close_question
-from .step import StepState
+from .step import StepState, Stop
 from .stop import shut
 
 __all__ = ["FOLDS", "RunState"]
@@ -268,6 +268,9 @@ class RunState:
         state = self.at(event.step)
         state.reason = event.reason or "cancelled"
         shut(state, self.steps)
+        if event.within is not None:
+            around = self.at(event.within)
+            around.stopping = around.stopping or Stop(event.reason)
         self._end(state, event, "cancelled", SKIPPED)
 
     def _end(self, state: StepState, event: Event, status: Any, content: Data | Mark) -> None:

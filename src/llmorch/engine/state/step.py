@@ -19,7 +19,26 @@ if TYPE_CHECKING:
 
     from .frame import Frame
 
-__all__ = ["CallRecord", "LoopState", "MapState", "StepState", "ToolRecord"]
+__all__ = ["OVERDUE", "CallRecord", "LoopState", "MapState", "StepState", "Stop", "ToolRecord"]
+
+OVERDUE = "its container took too long"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a step is being cancelled.
+
+    Attributes:
+        within: Path of the step around it that is being stopped, if it is not stopped alone.
+    """
+
+    reason: str
+    within: str | None = None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it is a container whose time is up; what stands in it is only cancelled."""
+        return self.within is None and self.reason == OVERDUE
 
 
 @dataclass(slots=True)
@@ -130,8 +149,7 @@ class StepState:
         args: What its action is run with, once worked out.
         child: The frame of a nested workflow.
         scope: Cancels the step alone; only where something may want to.
-        stopped: Why it is being cancelled, while it is.
-        overdue: It is a container that is being stopped because its time is up.
+        stopping: Why it is being cancelled, once it is.
         question: The question it asks, or has asked last.
         granted: Request and id of a tool use -> what a person said to it; a model may give an id twice.
         people_us: How long people had its questions before they answered, in microseconds.
@@ -158,8 +176,7 @@ class StepState:
     child: Frame | None = None
     args: dict[str, Any] | None = None
     scope: CancelScope | None = None
-    stopped: str | None = None
-    overdue: bool = False
+    stopping: Stop | None = None
     loop: LoopState | None = None
     question: StepWaiting | None = None
     granted: dict[tuple[int, str], Data] | None = None

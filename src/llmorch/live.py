@@ -63,8 +63,7 @@ class LiveRun:
         self.executor = Executor(self.state, self.journal, services)
         self._inbox: Inbox | None = None  # most runs never need one
         self._is_reading = False
-        if not self.journal.is_instant:
-            self.journal.mail = self.read_inbox
+        self.journal.mail = self.read_inbox
         if on_ask is not None:
             self.executor.consult = consulting(on_ask, self.answer)
         self.failure: BaseException | None = None

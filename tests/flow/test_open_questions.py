@@ -218,3 +218,20 @@ async def test_what_a_person_says_shall_not_run_again_fails() -> None:
         done = await s.orch.attach(run_id).result()
         assert (done.status, ran) == ("failed", [])
         assert "said not to run it again" in str(done.error)
+
+
+async def test_an_answer_given_through_another_orchestrator_of_a_memory_store_is_taken_up() -> None:
+    wf = Workflow("w")
+    asked = wf.ask("asked", "Well?")
+    wf.returns({"asked": asked, "busy": wf.add(slow, name="busy", seconds=2)})
+    store = MemoryStore()
+    async with (
+        Orchestrator(store) as ours,
+        Orchestrator(store, workflows=[wf]) as theirs,
+    ):
+        handle = await ours.start(wf)
+        await anyio.sleep(1)  # the question is open, and the other step at work
+        await theirs.attach(handle.id).answer("asked", "yes")
+        with anyio.fail_after(100):
+            done = await handle.result(wait_for_answers=True)
+    assert done.output == {"asked": "yes", "busy": 2}

@@ -291,6 +291,7 @@ class Journal:
     def close(self) -> None:
         """Nothing more comes from here; whoever listens reads what is committed and stops."""
         self.closed = True
+        self.mail = None  # it leads back to the run, which should not have to wait for the garbage collector
         for watcher in self.watchers:
             watcher(None)
 

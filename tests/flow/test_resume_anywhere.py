@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import tempfile
 import time
 from collections import Counter
@@ -38,6 +39,7 @@ from llmorch.ports import RunRow, RunStore
 from llmorch.stores.memory import MemoryStore
 from llmorch.stores.sqlite.store import SqliteStore
 from llmorch.testing import ScriptedProvider, run_virtual
+from tests.contract.postgres_server import PostgresServer, shared_server
 from tests.durability.results import IS_LONG, keep
 from tests.flow.built import SCRIPTS, build, person, provider_script
 from tests.flow.described import Flow
@@ -46,7 +48,10 @@ from tests.flow.test_reference import INPUTS, LOOKS_S, PHASES, Observed, answere
 
 EXAMPLES = int(os.environ.get("RANDOM_RESUMES") or (2000 if IS_LONG else 60))
 ON_DISK = int(os.environ.get("RANDOM_RESUMES_ON_DISK") or (200 if IS_LONG else 3))
+ON_POSTGRES = int(os.environ.get("RANDOM_RESUMES_ON_POSTGRES") or (100 if IS_LONG else 2))
 CUTS, CUTS_ON_DISK = 6, 3
+Seen = tuple[int, Observed, list[str]]
+"""Where a run was cut, what became of it, and what was asked or decided again though it was recorded."""
 HEALTH = [HealthCheck.too_slow, HealthCheck.large_base_example, HealthCheck.data_too_large]
 
 
@@ -124,7 +129,7 @@ def repeated(before: Sequence[Event], after: Sequence[Event], asked: Sequence[st
     return found
 
 
-async def taken_up(flow: Flow, seed: int, ground: Ground) -> list[tuple[int, Observed, list[str]]]:
+async def taken_up(flow: Flow, seed: int, ground: Ground) -> list[Seen]:
     dice = random.Random(seed)
     workflow = build(flow, pace)
     first = ground.empty()
@@ -136,7 +141,7 @@ async def taken_up(flow: Flow, seed: int, ground: Ground) -> list[tuple[int, Obs
         row, log = await first.load(run.id), await first.events(run.id, limit=100_000)
         definition = await first.definition(row.definition_sha) if row.definition_sha else None
     assert isinstance(log[-1], RunFinished)
-    seen: list[tuple[int, Observed, list[str]]] = []
+    seen: list[Seen] = []
     places = [
         at for at in range(1, len(log)) if not isinstance(log[at - 1], StepAnswered)
     ]  # it and its end are one unit
@@ -157,7 +162,7 @@ async def taken_up(flow: Flow, seed: int, ground: Ground) -> list[tuple[int, Obs
     return seen
 
 
-def check(flow: Flow, backend: str, seen: Sequence[tuple[int, Observed, list[str]]]) -> None:
+def check(flow: Flow, backend: str, seen: Sequence[Seen]) -> None:
     for at, observed, again in seen:
         found = [line for line in differences(flow, observed) if "request(s)" not in line]
         if found or again:
@@ -186,6 +191,11 @@ def test_a_run_cut_anywhere_and_taken_up_gives_what_the_interpreter_gives(
         check(flow, backend, seen)
 
 
+def lasting(flow: Flow, seed: int, empty: Callable[[], RunStore], *, backend: str) -> Sequence[Seen]:
+    """The same on a store that lives longer than its process, in real time."""
+    return anyio.run(taken_up, flow, seed, Ground(empty, looks_s=0.02, cuts=CUTS_ON_DISK), backend=backend)
+
+
 def empty_file(folder: Path) -> SqliteStore:
     return SqliteStore(folder / f"{len(list(folder.iterdir()))}.db")
 
@@ -197,7 +207,28 @@ def test_a_run_with_scripts_cut_anywhere_on_disk_gives_what_the_interpreter_give
 ) -> None:
     for backend in ("asyncio", "trio"):
         with tempfile.TemporaryDirectory() as folder:
-            ground = Ground(partial(empty_file, Path(folder)), looks_s=0.02, cuts=CUTS_ON_DISK)
-            seen = anyio.run(taken_up, flow, seed, ground, backend=backend)
+            seen = lasting(flow, seed, partial(empty_file, Path(folder)), backend=backend)
         counted["sqlite"] += len(seen)
+        check(flow, backend, seen)
+
+
+@pytest.fixture(scope="module")
+def server(pytestconfig: pytest.Config) -> PostgresServer:
+    return shared_server(pytestconfig)
+
+
+def empty_schema(server: PostgresServer) -> RunStore:
+    from llmorch.stores.sqlalchemy import SqlAlchemyStore
+
+    return SqlAlchemyStore(server.url(), schema=f"test_{secrets.token_hex(6)}")
+
+
+@given(flow=flows(with_scripts=True), seed=st.integers(0, 2**16))
+@settings(max_examples=ON_POSTGRES, deadline=None, print_blob=True, phases=PHASES, suppress_health_check=HEALTH)
+def test_a_run_with_scripts_cut_anywhere_on_postgres_gives_what_the_interpreter_gives(
+    counted: Counter[str], server: PostgresServer, flow: Flow, seed: int
+) -> None:
+    for backend in ("asyncio", "trio"):
+        seen = lasting(flow, seed, partial(empty_schema, server), backend=backend)
+        counted["postgres"] += len(seen)
         check(flow, backend, seen)

@@ -158,7 +158,7 @@ class _Asking:
 async def calls(dialect: _Dialect = _OPENAI) -> list[Result]:
     """CPU a call, one and 32 at once: a step of a map, a run of its own, the client alone, bare aiohttp."""
     results: list[Result] = []
-    with mock_server(dialect=dialect.name, busy_wait=True) as url:
+    with mock_server(dialect=dialect.name) as url:
         async with dialect.session() as session:
             asking = _Asking(url, dialect)
             for at_once in (1, 32):

@@ -204,19 +204,12 @@ class _Answering(asyncio.Protocol):
             self._transport.write(data)
 
 
-async def _serve(plan: _Plan, parent: Connection, busy_wait: bool) -> None:
+async def _serve(plan: _Plan, parent: Connection) -> None:
     loop = asyncio.get_running_loop()
-    if busy_wait:
-        _stay_awake(loop)
     server = await loop.create_server(lambda: _Answering(plan), "127.0.0.1", 0, backlog=4096)
     parent.send(server.sockets[0].getsockname()[1])
     await loop.run_in_executor(None, _until_closed, parent)
     server.close()
-
-
-def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
-    """Have something to do at once in every turn of the loop, so that it looks for requests without sleeping."""
-    loop.call_soon(_stay_awake, loop)
 
 
 def _until_closed(parent: Connection) -> None:
@@ -225,8 +218,8 @@ def _until_closed(parent: Connection) -> None:
         parent.recv()
 
 
-def _child(plan: _Plan, parent: Connection, busy_wait: bool) -> None:
-    asyncio.run(_serve(plan, parent, busy_wait))
+def _child(plan: _Plan, parent: Connection) -> None:
+    asyncio.run(_serve(plan, parent))
 
 
 @contextmanager
@@ -237,7 +230,6 @@ def mock_server(
     tokens: int = 100,
     token_interval_s: float = 0.0,
     dialect: Literal["openai", "anthropic", "gemini", "ollama"] = "openai",
-    busy_wait: bool = False,
 ) -> Generator[str]:
     """A server in a process of its own that gives every request the same answer.
 
@@ -251,8 +243,6 @@ def mock_server(
         tokens: How many pieces a streamed answer has; the words of `text`, over and over.
         token_interval_s: Seconds between them; 0 sends them as fast as they go.
         dialect: Whose format it speaks.
-        busy_wait: Never sleep, at the price of a whole core. The system charges whoever sends for waking the receiver,
-            so a server that sleeps makes a client look the slower the less it asks for.
 
     Yields:
         The base URL as the provider of that name takes it: `http://127.0.0.1:40123/v1` for openai, without `/v1` for
@@ -262,7 +252,7 @@ def mock_server(
     here, there = context.Pipe()
     spoken = DIALECTS[dialect]
     plan = _plan(spoken, text, tokens, latency_s, token_interval_s)
-    process = context.Process(target=_child, args=(plan, there, busy_wait), daemon=True)
+    process = context.Process(target=_child, args=(plan, there), daemon=True)
     process.start()
     there.close()
     try:

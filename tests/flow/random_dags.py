@@ -156,8 +156,10 @@ class _Maker:
             return Branch(action, tuple(own))
 
         def whole(branch: Branch) -> Branch:
-            reads_all = isinstance(branch.action, Leaf) and branch.action.how == "script"
-            return replace(branch, reads=tuple(bindings)) if reads_all else branch
+            if not (isinstance(branch.action, Leaf) and branch.action.how == "script"):
+                return branch
+            # What a prompt of another branch binds by its name alone comes before what is bound in words.
+            return replace(branch, reads=tuple(sorted(bindings, key=lambda name: bindings[name] != Ref(name))))
 
         branches = {key: branch() for key in keys}
         otherwise = branch() if self.chance(60) else None

@@ -69,8 +69,7 @@ class Reference:
         if not isinstance(action, d.Leaf):
             act = {d.Flow: self._flow, d.Loop: self._loop, d.Pick: self._pick}[type(action)]
             return act(action, values, path if isinstance(action, d.Loop) else f"{path}/")
-        names = sorted(values) if action.how == "script" else values  # it is given an object, which has no order
-        seen = json.dumps([values[name] for name in names])
+        seen = json.dumps(list(values.values()))
         if action.how in ("prompt", "ask"):
             prompt = f"{action.tag} " + " ".join(f"{key}=[{text_of(value)}]" for key, value in values.items())
             self.requests[path, prompt] += 1

@@ -43,7 +43,7 @@ async def test_a_claim_is_renewed_for_as_long_as_its_store_lives(server: Postgre
         await made(store, "r1")
         first = (await store.load("r1")).lease_until
         assert first is not None
-        ends = first + 5_500_000
+        ends = first + 7_500_000
 
         async def is_renewed_often() -> bool:
             row = await other.load("r1")

@@ -111,9 +111,7 @@ class Collection:
         if tags is not None and not isinstance(thing, Workflow):
             raise TypeError("save(tags=...) is for workflows; a Block or Payload has tags of its own")
         given = None if tags is None else tuple(tags)
-        attempt = 0
-        while True:
-            attempt += 1
+        for attempt in range(1, _TRIES + 1):
             document = document_of(thing)
             former = await self._present(document)
             if isinstance(thing, Workflow):
@@ -126,6 +124,7 @@ class Collection:
             except DocumentConflict:
                 if expected is not None or attempt == _TRIES:
                     raise
+        raise AssertionError("unreachable")
 
     async def _present(self, document: Document) -> Document | None:
         try:

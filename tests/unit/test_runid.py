@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import string
 
-from llmorch._clock import now_us
+import pytest
+
+from llmorch import runid
 from llmorch.runid import new_run_id
 
 _DIGITS = string.digits + "abcdefghjkmnpqrstvwxyz"
@@ -17,13 +19,33 @@ def _number(run_id: str) -> int:
     return number
 
 
-def test_an_id_begins_with_the_milliseconds_it_was_made_in() -> None:
-    before = now_us() // 1000
+class _Clock:
+    """The machine's clock, set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.us = 1_700_000_000_123_456
+        monkeypatch.setattr(runid, "now_us", lambda: self.us)
+        monkeypatch.setattr(runid, "_last", 0)
+
+
+def test_an_id_begins_with_the_milliseconds_it_was_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
     run_id = new_run_id()
     assert len(run_id) == 26
-    assert before <= _number(run_id) >> 80 <= now_us() // 1000
+    assert _number(run_id) >> 80 == clock.us // 1000
 
 
 def test_ids_sort_as_they_were_made_and_none_comes_twice() -> None:
     ids = [new_run_id() for _ in range(2_000)]
     assert ids == sorted(set(ids))
+
+
+def test_ids_stay_in_order_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    ids = [new_run_id()]
+    clock.us -= 122_000_000
+    ids += [new_run_id() for _ in range(10)]
+    clock.us += 200_000_000
+    ids.append(new_run_id())
+    assert ids == sorted(set(ids))
+    assert _number(ids[-1]) >> 80 == clock.us // 1000

@@ -174,9 +174,10 @@ def step_result(state: StepState | None, path: str, *, run: RunState, frame: Fra
         return StepResult(path, reason=_why_pending(run, frame), state=state)
     calls = tuple(_summary(call, state.tools or ()) for call in state.calls)
     below = _calls_below(state, run)
-    usage = sum((call.usage for call in below if call.usage is not None), Usage())
+    ended = [call.finished for call in below if call.finished is not None]
+    usage = sum((end.usage for end in ended if end.usage is not None), Usage())
     usage = replace(usage, requests=len(below))
-    unpriced = any(call.is_unknown or (call.usage is not None and call.cost is None) for call in below)
+    unpriced = any(call.is_unknown for call in below) or any(end.usage and end.cost is None for end in ended)
     return StepResult(
         path,
         status=state.status,
@@ -185,7 +186,7 @@ def step_result(state: StepState | None, path: str, *, run: RunState, frame: Fra
         failures=_item_failures(state),
         calls=calls,
         usage=usage,
-        cost=None if unpriced else sum((call.cost for call in below if call.cost is not None), Decimal(0)),
+        cost=None if unpriced else sum((end.cost for end in ended if end.cost is not None), Decimal(0)),
         started_at=from_us(state.started_us) if state.started_us is not None else None,
         finished_at=from_us(state.finished_us) if state.finished_us is not None else None,
         cached=state.cached,
@@ -232,11 +233,14 @@ def _item_failures(state: StepState) -> dict[int, LLMOrchError]:
 
 
 def _summary(call: CallRecord, tools: Sequence[ToolRecord]) -> CallSummary:
-    took = timedelta(microseconds=call.finished_us - call.started_us) if call.finished_us is not None else None
-    error = call.error.rebuild() if call.error is not None else None
-    used = tuple(_tool_summary(record) for record in tools if record.call == call.call)
-    model = f"{call.provider}:{call.model}"
-    return CallSummary(call.call, call.provider, model, call.usage, call.cost, error, took, used)
+    number, started, finished = call.number, call.started, call.finished
+    used = tuple(_tool_summary(record) for record in tools if record.call == number)
+    model = ":".join(call.model)
+    if finished is None:
+        return CallSummary(number, started.provider, model, None, None, None, None, used)
+    took = timedelta(microseconds=finished.at_us - started.at_us)
+    error = finished.error.rebuild() if finished.error is not None else None
+    return CallSummary(number, started.provider, model, finished.usage, finished.cost, error, took, used)
 
 
 def _tool_summary(record: ToolRecord) -> ToolSummary:
@@ -251,8 +255,9 @@ def _response(state: StepState, action: PayloadAction, result: StepResult) -> Re
     text = last.answer.text if last is not None and last.answer is not None else None
     if text is None:
         text = state.value if isinstance(state.value, str) else dumps(state.value)
-    model = f"{last.provider}:{last.model}" if last is not None else action.payload.model or ""
-    took = (last.finished_us or last.started_us) - state.calls[0].started_us if last is not None else 0
+    model = ":".join(last.model) if last is not None else action.payload.model or ""
+    ended = last.finished if last is not None else None
+    took = ended.at_us - state.calls[0].started.at_us if ended is not None else 0
     return Response(
         value=result.value,
         text=text,
@@ -274,16 +279,16 @@ def _as_sent(state: StepState, action: PayloadAction) -> tuple[Message, ...]:
     if not state.calls:
         return messages
     last, output = state.calls[-1], output_spec(action.payload)
-    if last.instructed:
+    if last.started.instructed:
         messages = output.instructed(messages)
-    turns = turns_of(state, before=last.call)
-    if last.tools_in_words and rounds_of(turns) < action.payload.max_tool_rounds:
+    turns = turns_of(state, before=last.number)
+    if last.started.tools_in_words and rounds_of(turns) < action.payload.max_tool_rounds:
         messages = told_in_words(messages, tool_specs(action.payload))
     return conversation(
         messages,
         turns,
         output,
-        model=(last.provider, last.model),
+        model=last.model,
         path=state.path,
-        in_words=last.tools_in_words,
+        in_words=last.started.tools_in_words,
     )

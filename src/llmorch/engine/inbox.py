@@ -100,4 +100,4 @@ def _is_unbilled(step: StepState, event: CallFinished) -> bool:
         IndexError: The log knows no such call.
     """
     record = step.calls[event.call - 1]
-    return record.is_lost or record.finished_us is None
+    return record.is_lost or record.finished is None

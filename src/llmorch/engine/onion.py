@@ -185,8 +185,8 @@ class CallPath:
         call = unanswered(self.state)
         if call is not None and call.answer is not None:
             answer = call.answer
-            turn = Turn((call.provider, call.model), answer.text or "", answer.tool_calls, (), replay_of(answer.vendor))
-            await self._take_round(call.call, turn, was_cut=call.finish_reason == "length")
+            turn = Turn(call.model, answer.text or "", answer.tool_calls, (), replay_of(answer.vendor))
+            await self._take_round(call.number, turn, was_cut=call.finish_reason == "length")
 
     async def _take_round(self, number: int, asked: Turn, *, was_cut: bool) -> None:
         """Run the tools that the answer of a call asks for, less those whose result is recorded."""

@@ -17,13 +17,8 @@ __all__ = ["CALL_FOLDS", "lose_call", "take_up"]
 
 
 def _call_started(run: RunState, event: CallStarted) -> None:
-    record = CallRecord(
-        event.call, event.provider, event.model, event.at_us, event.estimate, instructed=event.instructed
-    )
-    run.at(event.step).calls += (record,)
+    run.at(event.step).calls += (CallRecord(event),)
     run.tally.requests += 1
-    if event.tools_in_words:
-        record.tools_in_words = True
     if run.ledger is not None:
         run.ledger.start((event.step, event.call), Reservation(event.reserved_tokens or 0, event.estimate))
 
@@ -33,25 +28,21 @@ def _call_finished(run: RunState, event: CallFinished) -> None:
     if record.is_lost:  # its answer came late, over the inbox
         record.is_lost = False
         run.unpriced_calls -= 1
-    record.finished_us = event.at_us
-    record.usage = event.usage
-    record.cost = event.cost
-    record.error = event.error
-    record.finish_reason = event.finish_reason
-    record.answer = event.answer
-    if record.is_unknown:
-        run.unpriced_calls += 1
-    if event.usage is not None:
-        run.tally.add_tokens(event.usage)
+    record.finished = event
+    usage = event.usage
+    if usage is not None:
+        run.tally.add_tokens(usage)
         if event.cost is None:
             run.unpriced_calls += 1
         else:
             run.priced_cost += event.cost
+    elif record.is_unknown:
+        run.unpriced_calls += 1
     if run.ledger is not None:
         if record.is_unknown:
             run.ledger.give_up((event.step, event.call))
         else:
-            used = event.usage.total_tokens if event.usage is not None else 0
+            used = usage.total_tokens if usage is not None else 0
             run.ledger.settle((event.step, event.call), Reservation(used, event.cost))
 
 
@@ -62,7 +53,7 @@ def lose_call(run: RunState, state: StepState) -> None:
     state.calls[-1].is_lost = True
     run.unpriced_calls += 1
     if run.ledger is not None:
-        run.ledger.give_up((state.path, state.calls[-1].call))
+        run.ledger.give_up((state.path, state.calls[-1].number))
 
 
 def take_up(run: RunState, event: RunResumed) -> None:
@@ -70,7 +61,7 @@ def take_up(run: RunState, event: RunResumed) -> None:
     for state in run.steps.values():
         if state.calls and state.status != "succeeded":
             state.since = len(state.calls)
-            if state.calls[-1].finished_us is None:
+            if state.calls[-1].finished is None:
                 lose_call(run, state)
     if event.budget is not None:
         budget = Budget.model_validate(dict(event.budget))
@@ -81,7 +72,7 @@ def take_up(run: RunState, event: RunResumed) -> None:
             for state in run.steps.values():
                 for record in state.calls:
                     if record.is_lost:  # it counts when its bill comes after all
-                        spent.miss((state.path, record.call))
+                        spent.miss((state.path, record.number))
         else:
             run.ledger = run.ledger.renewed(budget)
 

@@ -56,7 +56,7 @@ def _begin_anew(run: RunState, state: StepState) -> None:
     """A step that was in flight when its process ended is as if it had not begun; what was paid for stays."""
     if state.calls:
         state.since = len(state.calls)
-        if state.calls[-1].finished_us is None:
+        if state.calls[-1].finished is None:
             lose_call(run, state)
     state.status, state.args = "pending", None
     owner = state.owner

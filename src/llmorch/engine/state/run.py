@@ -277,7 +277,7 @@ class RunState:
         started = state.status in ("running", "waiting")
         if self.questions:
             close_question(self, state, event.at_us)
-        if state.calls and state.calls[-1].finished_us is None:
+        if state.calls and state.calls[-1].finished is None:
             lose_call(self, state)
         state.status = status
         state.finished_us = event.at_us

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ...definition.workflow import OnError
-from ...events import Answer, StepStatus, StepWaiting
+from ...events import Answer, CallFinished, CallStarted, StepStatus, StepWaiting
 from ...models.failure import Failure
-from ...models.usage import Usage
 from ...models.values import Data
 from ...planner.compile import CompiledStep
 
@@ -43,37 +41,46 @@ class Stop:
 
 @dataclass(slots=True)
 class CallRecord:
-    """One request of a step, as the log tells it.
+    """One request of a step: the events of the log that tell it, not what they say once more.
 
     Attributes:
-        call: Counts the step's requests from 1.
-        estimate: What it was expected to cost at most, in US dollars.
-        usage: None while it runs, and when nothing is known of it.
-        finished_us: None while it runs.
+        finished: None while it runs.
         is_lost: Its end will never be known.
     """
 
-    call: int
-    provider: str
-    model: str
-    started_us: int
-    estimate: Decimal | None = None
-    finished_us: int | None = None
-    usage: Usage | None = None
-    cost: Decimal | None = None
-    error: Failure | None = None
-    finish_reason: str | None = None
-    answer: Answer | None = None
-    instructed: bool = False
-    tools_in_words: bool = False
+    started: CallStarted
+    finished: CallFinished | None = None
     is_lost: bool = False
+
+    @property
+    def number(self) -> int:
+        """Counts the step's requests from 1."""
+        return self.started.call
+
+    @property
+    def model(self) -> tuple[str, str]:
+        """Provider and model that were asked."""
+        return self.started.provider, self.started.model
+
+    @property
+    def answer(self) -> Answer | None:
+        """What it brought back; None while it runs, and when it failed."""
+        finished = self.finished
+        return finished.answer if finished is not None and finished.error is None else None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped; None while it runs, and when it failed."""
+        return None if self.finished is None else self.finished.finish_reason
 
     @property
     def is_unknown(self) -> bool:
         """Whether it may have been billed and nobody knows how much: no end, or cut before the answer was whole."""
-        if self.finished_us is None:
+        finished = self.finished
+        if finished is None:
             return True
-        return self.usage is None and self.error is not None and self.error.type in ("TimedOut", "StreamTruncated")
+        error = finished.error
+        return finished.usage is None and error is not None and error.type in ("TimedOut", "StreamTruncated")
 
 
 @dataclass(slots=True)

@@ -43,16 +43,15 @@ def turns_of(state: StepState, *, before: int | None = None) -> list[Turn]:
     turns: list[Turn] = []
     for call in state.calls if before is None else state.calls[: before - 1]:
         answer = call.answer
-        if answer is None or call.error is not None:
+        if answer is None:
             continue
-        model = (call.provider, call.model)
         if answer.tool_calls:
-            results = [state.tool_result(call.call, wanted.id) for wanted in answer.tool_calls]
+            results = [state.tool_result(call.number, wanted.id) for wanted in answer.tool_calls]
             if None not in results:
                 told = tuple(result for result in results if result is not None)
-                turns.append(Turn(model, answer.text or "", answer.tool_calls, told, replay_of(answer.vendor)))
-        elif answer.text is not None and call.call > state.since:  # one from before is not worth mending
-            turns.append(Turn(model, answer.text))
+                turns.append(Turn(call.model, answer.text or "", answer.tool_calls, told, replay_of(answer.vendor)))
+        elif answer.text is not None and call.number > state.since:  # one from before is not worth mending
+            turns.append(Turn(call.model, answer.text))
     return turns
 
 
@@ -60,9 +59,9 @@ def unanswered(state: StepState) -> CallRecord | None:
     """The last answer, if it asks for tools that have not all given a result: the step was left in that round."""
     for call in reversed(state.calls):
         answer = call.answer
-        if answer is None or call.error is not None:
+        if answer is None:
             continue
-        is_open = any(state.tool_result(call.call, wanted.id) is None for wanted in answer.tool_calls)
+        is_open = any(state.tool_result(call.number, wanted.id) is None for wanted in answer.tool_calls)
         return call if is_open else None
     return None
 

@@ -16,6 +16,7 @@ from .answers import OnAsk, checked_on_ask
 from .catalog import ModelCatalog
 from .definition.actions import scripts_in
 from .definition.workflow import WorkflowDef
+from .engine.errand import Errands
 from .engine.places import Places
 from .engine.services import Services
 from .engine.state.run import RunState
@@ -240,6 +241,7 @@ class Launcher:
                 self.catalog,
                 self._places,
                 self._threads,
+                Errands(),
                 deps=self._deps,
                 around=self._around,
                 limits=self._limits,

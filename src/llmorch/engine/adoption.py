@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from ..definition.actions import is_leaf
 from ..events import Event, RunStarted, StepStarted, StepSucceeded, StepWaiting
 from ..models.failure import Failure
 from ..models.message import ToolCall
@@ -122,7 +121,7 @@ class _Walk(Stepper):
         """Do everything that can be done without running a leaf; results arrive in the order they once did."""
         ready = self.state.ready
         while True:
-            while ready:
+            while ready.left:
                 self.advance(*ready.popleft())
                 for path in [path for path in replaced if path in self.held]:
                     self._take(self.state.steps[path], replaced.pop(path))
@@ -140,7 +139,7 @@ class _Walk(Stepper):
             self._take(state, self.results.take(source), copied_from=self.results.run_id)
 
     def _start(self, state: StepState) -> Work | None:
-        if not is_leaf(state.step.definition.action):
+        if not state.step.is_leaf:
             return super()._start(state)
         self.held[state.path] = fingerprint_or_none(state, self._scripts)
         self._match(state)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import cast
 
 from .. import _wake
-from ..definition.actions import FunctionAction, PayloadAction, ScriptAction, is_leaf
+from ..definition.actions import QuestionAction
 from .state.run import RunState
 
 __all__ = ["Alone", "bare", "is_lone"]
@@ -33,14 +33,12 @@ class Alone:
 def is_lone(state: RunState) -> bool:
     """Whether the run is one step that is no container: nothing is ever done beside it."""
     steps = state.frame.compiled.steps
-    if len(steps) != 1 or state.definition.checks or not is_leaf(steps[0].definition.action):
+    if len(steps) != 1 or state.definition.checks:
         return False
-    if steps[0].definition.map is not None or steps[0].definition.on_unknown == "ask":
+    step, definition = steps[0], steps[0].definition
+    if not step.is_leaf or step.may_ask or definition.map is not None or definition.on_unknown == "ask":
         return False
-    action = steps[0].definition.action
-    if isinstance(action, PayloadAction):
-        return not any(tool.requires_approval for tool in action.payload.tools)
-    return isinstance(action, FunctionAction | ScriptAction)
+    return not isinstance(definition.action, QuestionAction)
 
 
 def bare(error: BaseException) -> BaseException:

@@ -69,9 +69,9 @@ class Journal:
     """
 
     __slots__ = (
-        "_append_now", "_buffer", "_busy", "_claim", "_consumed", "_deadline", "_is_full", "_scope", "_seq", "_status",
-        "_store", "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure", "is_instant",
-        "mail", "partial", "state", "watchers",
+        "_append_now", "_buffer", "_busy", "_claim", "_consumed", "_deadline", "_is_full", "_run_id", "_scope", "_seq",
+        "_status", "_store", "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure",
+        "is_instant", "mail", "partial", "state", "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -89,6 +89,7 @@ class Journal:
         if _is_prompt(type(store)):
             self._append_now = getattr(store, "append_now", None)
         self._claim = claim
+        self._run_id = claim.run_id
         self._seq = claim.last_seq
         self._buffer: list[Event] = []
         self._busy = False
@@ -127,7 +128,7 @@ class Journal:
         """
         seq = event.seq = self._seq + 1
         event.at_us = now_us()
-        event.run_id = self._claim.run_id
+        event.run_id = self._run_id
         fold = FOLDS.get(event.__class__)
         if fold is not None:
             fold(self.state, event)  # first: an event that cannot be folded is not counted either
@@ -266,19 +267,16 @@ class Journal:
         """Commit to a store that waits for nothing, so that nothing can cancel it half-way or come between."""
         if self.failure is not None:
             raise self.failure
-        events, self._buffer = self._buffer, []
-        status, self._status = self._status, None
-        consumed, self._consumed = self._consumed, None
+        append = self._append_now
         try:
-            if self._append_now is not None:
-                wake_at = self._wake_at
-                reply = self._append_now(self._claim, events, status=status, consumed=consumed or (), wake_at=wake_at)
+            if append is not None and self._status is None and self._consumed is None:
+                events, self._buffer = self._buffer, []
+                reply = append(self._claim, events)  # the usual unit, several times a call
             else:
-                reply = _at_once(self._handed(_Unit(events, status, consumed or (), self._wake_at)))
+                reply = _at_once(self._handed(self._taken()))
         except BaseException as error:
             self.failure = error
             raise
-        self._wake_at = None
         self._committed(reply)
 
     def _committed(self, reply: AppendReply) -> None:

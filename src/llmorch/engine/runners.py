@@ -76,7 +76,7 @@ class Runners:
         places = self.services.places
         places.give()
         try:
-            if self.state.ready:
+            if self.state.ready.left:
                 self.call_help()
             await wait()
             await places.take()
@@ -97,7 +97,7 @@ class Runners:
         """Runs until the run has ended; waits when others have all there is to do."""
         ready, places = self.state.ready, self.services.places
         while not self._halted:
-            if ready:
+            if ready.left:
                 await places.take()
                 try:
                     await self._spree()
@@ -143,7 +143,7 @@ class Runners:
     @property
     def is_busy(self) -> bool:
         """Whether anything is done or about to be done, or the run is ending anyway."""
-        return bool(self._working or self._births or self._halted or self.state.ready)
+        return bool(self._working or self._births or self._halted or self.state.ready.left)
 
     @property
     def is_resting(self) -> bool:
@@ -163,7 +163,7 @@ class Runners:
         """Runs until nothing is ready."""
         places = self.services.places
         born = False
-        while not born or (self.state.ready and not self._halted):
+        while not born or (self.state.ready.left and not self._halted):
             await places.take()
             if not born:
                 born = True
@@ -181,11 +181,11 @@ class Runners:
         """Run what is ready, one after the other, with a pause for others now and then."""
         ready, advance, journal, places = self.state.ready, self._stepper.advance, self.journal, self.services.places
         count, since = 0, monotonic()
-        while ready and not self._halted:
+        while ready.left and not self._halted:
             places.turns = turn = places.turns + 1
             work = advance(*ready.popleft())
             if work is not None:
-                if ready:
+                if ready.left:
                     self.call_help()
                 self._working += 1
                 try:

@@ -13,22 +13,21 @@ from .._clock import now_us
 from ..errors import BadAnswer, BudgetExceeded, LLMOrchError, ProviderUnavailable, TimedOut, ValueRefused
 from ..events import Answer, CallFinished, CallStarted, Warned
 from ..models.failure import failure_of
-from ..models.payload import Payload
 from ..models.usage import Usage
 from ..models.values import Data, to_data
 from ..planner.catalog import ResolvedModel
 from ..policies.budget import Ledger, Reservation, estimate, reservation
 from ..policies.tokens import prompt_tokens
 from ..ports import OnDelta, Provider, ProviderRequest, ProviderResponse
+from .errand import Aim, Errand
 from .journal import Journal
-from .services import Conductor, Services
+from .services import Conductor
 from .state.step import StepState
 from .steps.tool_words import calls_in
 
 __all__ = ["Sender"]
 
 _CALL_S = 600.0
-_WHOLE: set[type] = {int}
 _MAX_TOKENS = 2**53
 
 
@@ -36,29 +35,22 @@ class Sender:
     """Sends the requests of one step and keeps its ledger.
 
     The end of the last call is pending until it is recorded: alone, or together with the step's success.
+
+    Attributes:
+        aim: Whom it sends to; set before the first request.
     """
 
-    __slots__ = (
-        "_model", "_payload", "_pending", "_provider", "_response", "conductor", "journal", "services", "state",
-    )  # fmt: skip
+    __slots__ = ("_errand", "_pending", "_response", "aim", "conductor", "journal", "state")
 
-    def __init__(
-        self, payload: Payload[Any], state: StepState, *, journal: Journal, services: Services, conductor: Conductor
-    ) -> None:
-        self._payload = payload
+    aim: Aim
+
+    def __init__(self, errand: Errand, state: StepState, *, journal: Journal, conductor: Conductor) -> None:
+        self._errand = errand
         self.state = state
         self.journal = journal
-        self.services = services
         self.conductor = conductor
         self._pending: CallFinished | None = None
         self._response: ProviderResponse | None = None
-        self._model: ResolvedModel
-        self._provider: Provider
-
-    def aim(self, model: ResolvedModel) -> None:
-        """Send to this model from now on."""
-        self._model = model
-        self._provider = self.services.models.provider(model.provider)
 
     async def send(self, request: ProviderRequest) -> ProviderResponse:
         """Reserve, record the start, send, and note the end.
@@ -70,17 +62,15 @@ class Sender:
         self.record()
         if not self.journal.is_instant and self.journal.is_full:
             await self.conductor.aside(self.journal.space)  # what is not recorded is not paid for
-        model, provider = self._model, self._provider
+        aim = self.aim
+        model, provider = aim.model, aim.provider
         reserved: Reservation | None = None
         ledger = self.journal.state.ledger
         if ledger is not None:
             request, reserved = await self._reserved(ledger, request, model)
-        journal, path, payload = self.journal, self.state.path, self._payload
+        journal, path = self.journal, self.state.path
         number = len(self.state.calls) + 1
-        in_words = bool(payload.tools) and not model.capabilities.tools
-        started = self._start(request, number, reserved)
-        started.tools_in_words = in_words
-        seq = journal.append(started)
+        seq = journal.append(self._start(request, number, reserved))
         if journal.is_instant:
             journal.commit_now()
         else:
@@ -90,7 +80,7 @@ class Sender:
             on_delta = partial(journal.delta, path, number)  # a closure would cost every call three cells
         self._pending = CallFinished(path, number)
         try:
-            if getattr(provider, "keeps_time", False):  # it bounds the call itself; a second scope would cost 9 us
+            if aim.keeps_time:  # it bounds the call itself; a second scope would cost 9 us
                 response = await provider.complete(request, on_delta=on_delta)
             else:
                 response = await self._bounded(request, provider, on_delta)
@@ -100,7 +90,7 @@ class Sender:
             if known is error:
                 raise
             raise known from error
-        if in_words:
+        if aim.tools_in_words:
             response = calls_in(response, number)
         elif response.tool_calls:
             response = replace(response, tool_calls=_distinct(response, number))
@@ -109,14 +99,12 @@ class Sender:
 
     def _start(self, request: ProviderRequest, number: int, reserved: Reservation | None) -> CallStarted:
         """The event that says that the request is about to be sent."""
-        model = self._model
-        started = CallStarted(
-            self.state.path,
-            number,
-            model.provider,
-            model.model,
-            instructed=self._payload.output is not str and request.output_schema is None,
-        )
+        aim, model = self.aim, self.aim.model
+        started = CallStarted(self.state.path, number, model.provider, model.model)
+        if request.output_schema is None and not self._errand.output.is_text:
+            started.instructed = True
+        if aim.tools_in_words:
+            started.tools_in_words = True
         if reserved is not None:
             started.estimate, started.reserved_tokens = reserved.usd, reserved.tokens
         elif not self.journal.is_instant:  # should its end never be known, the log says what it may have cost
@@ -199,7 +187,7 @@ class Sender:
             usage = Usage(prompt_tokens(request), -(-len(response.text) // 4), requests=1)
             self.warn("usage-estimated", f"{model.id} reported no usable token counts; they are estimated")
         finished.usage = usage if usage.requests else replace(usage, requests=1)
-        finished.cost = self.services.models.cost(model, finished.usage)
+        finished.cost = self._errand.services.models.cost(model, finished.usage)
         finished.finish_reason = response.finish_reason
         self._response = response
 
@@ -263,7 +251,7 @@ def _is_credible(usage: Usage) -> bool:
     """Whether every count is a whole number that a call could use."""
     a, b, c = usage.input_tokens, usage.output_tokens, usage.cached_tokens
     d, e, f = usage.cache_write_tokens, usage.reasoning_tokens, usage.requests
-    if {a.__class__, b.__class__, c.__class__, d.__class__, e.__class__, f.__class__} != _WHOLE:
+    if not type(a) is type(b) is type(c) is type(d) is type(e) is type(f) is int:
         return False
     return 0 <= a | b | c | d | e | f < _MAX_TOKENS  # one bit too high, or a sign, is in the whole if it is in a part
 
@@ -272,7 +260,7 @@ def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
     """The vendor's words worth keeping, if they can be recorded."""
     if not raw:
         return raw
-    if raw.__class__ is dict and _is_plain(raw):
+    if _is_plain(raw):
         return dict(raw)  # what our own providers keep; the walk that finds the rest out takes ten times as long
     try:
         return cast("Mapping[str, Data]", to_data(raw))
@@ -281,10 +269,8 @@ def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
 
 
 def _is_plain(raw: Mapping[Any, Any]) -> bool:  # Any: whatever a provider keeps
-    """Whether all of it can be recorded as it is, at a glance."""
-    for name, value in raw.items():
-        if value is not None and (value.__class__ is not str or not value.isascii()):
-            return False
-        if name.__class__ is not str or not name.isascii():
-            return False
-    return True
+    """Whether all of it can be recorded as it is, at a glance: a dict of ASCII texts."""
+    try:
+        return type(raw) is dict and "".join(raw).isascii() and "".join(raw.values()).isascii()
+    except TypeError:  # something is no text
+        return False

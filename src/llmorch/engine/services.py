@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from anyio import CapacityLimiter
 
@@ -21,6 +21,9 @@ from ..policies.limits import Limits
 from ..ports import Call, Proceed, Provider, ProviderResponse, ResponseCache
 from .places import Places
 from .state.step import StepState
+
+if TYPE_CHECKING:
+    from .errand import Errands
 
 __all__ = ["AroundCall", "Conductor", "Ending", "Models", "Services"]
 
@@ -108,6 +111,7 @@ class Services:
     Attributes:
         places: Bounds how many steps are executed at once.
         threads: Bounds the worker threads of sync functions; made on the running loop.
+        errands: What is settled about payloads.
         deps: The application's own object, for `RunContext`.
         around: The hooks that wrap provider calls, outermost first.
         retry: The policy of payloads that name none.
@@ -121,6 +125,7 @@ class Services:
     models: Models
     places: Places
     threads: Callable[[], CapacityLimiter]
+    errands: Errands
     deps: Any = None  # Any: the application's own object
     around: Sequence[AroundCall] = ()
     retry: Retry = _RETRY

@@ -12,7 +12,6 @@ import anyio
 
 from .. import _wake
 from ..definition.actions import (
-    ActionDef,
     DispatchAction,
     FunctionAction,
     LoopAction,
@@ -20,7 +19,6 @@ from ..definition.actions import (
     QuestionAction,
     ScriptAction,
     WorkflowAction,
-    is_leaf,
 )
 from ..errors import ClaimLost, StepError, StoreCorrupt
 from ..events import StepStarted
@@ -150,8 +148,8 @@ class Stepper(Containers):
 
     def _start(self, state: StepState) -> Work | None:
         """Start the action of a step or item."""
-        action = state.step.definition.action
-        if not is_leaf(action):
+        step = state.step
+        if not step.is_leaf:
             self.journal.append(StepStarted(state.path))
             if state.owner is None:
                 self.watch(state)
@@ -161,11 +159,13 @@ class Stepper(Containers):
         seq = self.journal.append(StepStarted(state.path, mark))
         if known is not None and known.take(state, mark):
             return None
+        action = step.definition.action
         if isinstance(action, QuestionAction):
             self._ask(state, action)
             return None
         work = self._leaf(state, seq)
-        return self._scoped(state, work) if state.is_stoppable or known is not None or _may_ask(action) else work
+        # A step that may ask a person is stopped when nobody needs the answer any more.
+        return self._scoped(state, work) if step.may_ask or state.is_stoppable or known is not None else work
 
     def _ask(self, state: StepState, action: QuestionAction) -> None:
         try:
@@ -234,12 +234,3 @@ class Stepper(Containers):
                 self._cancelled(state)
             elif self.known is None or not self.known.take_late(state):
                 self.fail(state, too_long(state))
-
-
-def _may_ask(action: ActionDef) -> bool:
-    """Whether it may wait for a person in the middle of what it does; it is stopped when nobody needs the answer."""
-    return (
-        isinstance(action, PayloadAction)
-        and bool(action.payload.tools)
-        and any(tool.requires_approval for tool in action.payload.tools)
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from ..definition.actions import DispatchAction, LoopAction, WorkflowAction
+from ..definition.actions import DispatchAction, LoopAction, PayloadAction, WorkflowAction, is_leaf
 from ..definition.node import Binding, Each, FirstN, FirstOf, Node, Ref, leaves, refs_in
 from ..definition.workflow import OnError, StepDef, WorkflowDef
 from ..errors import TemplateError
@@ -55,6 +55,8 @@ class CompiledStep:
         selections: Indexes of the selections that have this step as a candidate.
         child: The nested workflow, for a step that is one; the branches, for a dispatch.
         body: What a loop repeats, as a step that stands in no workflow.
+        is_leaf: Nothing runs inside it as a step of its own.
+        may_ask: It may wait for a person in the middle of what it does.
     """
 
     index: int
@@ -70,6 +72,13 @@ class CompiledStep:
     child: Compiled | None = None
     cancellable: bool = False
     body: CompiledStep | None = None
+    is_leaf: bool = field(init=False)
+    may_ask: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        action = self.definition.action
+        self.is_leaf = is_leaf(action)
+        self.may_ask = type(action) is PayloadAction and any(tool.requires_approval for tool in action.payload.tools)
 
 
 @dataclass(slots=True)

@@ -95,6 +95,6 @@ def test_retry_makes_a_step_as_if_it_had_not_begun() -> None:
     assert state.steps["use"].status == "pending"
     assert state.steps["use"].frame.active == 0
     due = list[Any]()
-    while state.ready:
+    while state.ready.left:
         due.append(state.ready.popleft())
     assert (state.frame, state.steps["use"].step.index) in due[-1:]

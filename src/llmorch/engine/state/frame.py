@@ -28,26 +28,30 @@ Work = tuple[Union["Frame", "StepState"], int]
 
 
 class Ready:
-    """A queue of what can be done now. An empty `deque` holds 760 bytes, and most runs in flight have an empty one."""
+    """A queue of what can be done now. An empty `deque` holds 760 bytes, and most runs in flight have an empty one.
 
-    __slots__ = ("_items", "_taken")
+    Attributes:
+        left: How many wait; a length that is asked for several times a step is no place for a method.
+    """
+
+    __slots__ = ("_items", "_taken", "left")
 
     def __init__(self) -> None:
         self._items: list[Work] = []
         self._taken = 0
-
-    def __bool__(self) -> bool:
-        return self._taken < len(self._items)
+        self.left = 0
 
     def append(self, work: Work) -> None:
         """Put it at the end."""
         self._items.append(work)
+        self.left += 1
 
     def popleft(self) -> Work:
         """Take the one that has waited longest."""
         items, taken = self._items, self._taken
         work = items[taken]
-        if taken + 1 == len(items):
+        self.left -= 1
+        if not self.left:
             self._items, self._taken = [], 0
         elif taken > 1000 and taken * 2 > len(items):
             self._items, self._taken = items[taken + 1 :], 0

@@ -48,9 +48,10 @@ def end_item(run: RunState, state: StepState, status: str, *, started: bool) -> 
         if owner.on_error == "fail":
             items.closed = True
             items.failure = items.failure or state.error
-    if not items.closed and items.next < len(items.items):
+    width = len(items.items)
+    if items.next < width and not items.closed:
         _hand_out(run, owner, items)
-    if items.done == len(items.items) or (items.closed and items.active == 0):
+    elif items.done == width or (items.closed and items.active == 0):
         run.ready.append((owner, END))
 
 

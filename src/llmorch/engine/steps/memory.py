@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..._clock import seconds
-from ...models.payload import Payload
 from ...policies.cache import Slots, fingerprint_of, keep, key_of, recall
 from ...ports import ProviderRequest, ProviderResponse, ResponseCache
 
 if TYPE_CHECKING:
+    from ..errand import Errand
     from ..onion import Send
-    from ..services import Services
     from ..state.run import RunState
 
 __all__ = ["Memory"]
@@ -35,15 +33,13 @@ class Memory:
         self.was_hit = False
 
     @classmethod
-    def of(cls, payload: Payload[Any], path: str, *, services: Services, run: RunState) -> Memory | None:
-        """The payload's memory, or None when it is not to be cached: unasked, or because its tools have effects."""
-        wish = payload.cache if payload.cache is not None else services.cache_all
-        if wish is False or services.cache is None or payload.tools:
-            return None
+    def of(cls, errand: Errand, path: str, *, run: RunState) -> Memory:
+        """The memory of a payload that is cached."""
+        cache = errand.services.cache
+        assert cache is not None, "nothing is cached without a cache"
         if run.slots is None:
             run.slots = Slots()
-        ttl_s = services.cache_ttl_s if wish is True else seconds(wish)
-        return cls(services.cache, ttl_s, slots=run.slots, path=path)
+        return cls(cache, errand.ttl_s, slots=run.slots, path=path)
 
     async def answered(self, send: Send, model: str, request: ProviderRequest) -> ProviderResponse:
         """The answer from the cache, else the one that is sent for."""

@@ -10,7 +10,6 @@ from ..journal import Journal
 from ..onion import CallPath
 from ..services import Conductor, Services
 from ..state.step import StepState
-from .output import output_spec
 
 __all__ = ["run_payload"]
 
@@ -30,5 +29,5 @@ def run_payload(
         LLMOrchError: There is no value.
     """
     messages = payload.render_data(args)
-    path = CallPath(payload, output_spec(payload), state, journal=journal, services=services, conductor=conductor)
-    return path.carry(messages)
+    path = CallPath(services.errands.of(payload, services), state, journal=journal, conductor=conductor)
+    return path.carry(tuple(messages))

@@ -268,7 +268,7 @@ def _response(state: StepState, action: PayloadAction, result: StepResult) -> Re
         model=model,
         provider=model.partition(":")[0],
         duration=timedelta(microseconds=took),
-        calls=len(state.calls),
+        calls=state.call_count,
         cached=state.cached,
     )
 
@@ -276,9 +276,9 @@ def _response(state: StepState, action: PayloadAction, result: StepResult) -> Re
 def _as_sent(state: StepState, action: PayloadAction) -> tuple[Message, ...]:
     """The prompt of the last call, with what was put in words, the tools it had used and the repairs it had."""
     messages = tuple(action.payload.render_data(arguments(state)))
-    if not state.calls:
+    last, output = state.call, output_spec(action.payload)
+    if last is None:
         return messages
-    last, output = state.calls[-1], output_spec(action.payload)
     if last.started.instructed:
         messages = output.instructed(messages)
     turns = turns_of(state, before=last.number)

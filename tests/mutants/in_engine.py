@@ -43,7 +43,7 @@ _SENDING = (
         "attempts-in-memory",
         "The requests of a step are counted by the process, not in the log.",
         "engine/sending.py",
-        (("number = len(self.state.calls) + 1", "number = len(self.state.calls) - self.state.since + 1"),),
+        (("number = self.state.call_count + 1", "number = self.state.call_count - self.state.since + 1"),),
         (f"{_RESUME}test_calls_that_were_made_stay_on_the_bill",),
     ),
     Mutant(
@@ -233,7 +233,7 @@ _TAKING_UP = (
         "unknown-repeated",
         "A call in flight is repeated although its step says that this is to fail.",
         "engine/state/resume.py",
-        (("return bool(step.calls) and step.calls[-1].finished is None", "return False"),),
+        (("return step.call is not None and step.call.finished is None", "return False"),),
         (f"{_RECOVERY}test_a_call_in_flight_is_not_repeated_where_that_is_to_fail",),
     ),
     Mutant(

@@ -75,7 +75,7 @@ class Inbox:
             events = late_events(item)
             step = self._journal.state.steps[item.step]
             ends = [event for event in events if isinstance(event, CallFinished) and _is_unbilled(step, event)]
-        except (ValueError, KeyError, IndexError) as error:
+        except (ValueError, LookupError) as error:
             _log.warning("run %s: a late answer cannot be read: %s", self._journal.claim.run_id, error)
             self._journal.consume(item)
             return
@@ -97,7 +97,7 @@ def _is_unbilled(step: StepState, event: CallFinished) -> bool:
     """Whether the log does not know yet how this call ended.
 
     Raises:
-        IndexError: The log knows no such call.
+        LookupError: The log knows no such call.
     """
-    record = step.calls[event.call - 1]
+    record = step.called(event.call)
     return record.is_lost or record.finished is None

@@ -48,7 +48,7 @@ class CallPath:
         self.conductor = conductor
         self._sender = Sender(errand, state, journal=journal, conductor=conductor)
         self._memory = Memory.of(errand, state.path, run=journal.state) if errand.is_cached else None
-        self._turns: Sequence[Turn] = turns_of(state) if state.calls else ()
+        self._turns: Sequence[Turn] = turns_of(state) if state.call is not None else ()
 
     async def carry(self, prompt: tuple[Message, ...]) -> None:
         """Ask until there is an answer that satisfies the payload, and record it.
@@ -60,7 +60,7 @@ class CallPath:
         """
         errand, sender = self.errand, self._sender
         try:
-            if self.state.calls and errand.tools:
+            if self.state.call is not None and errand.tools:
                 await self._finish_round()
             if not errand.fallback:
                 value = await self._checked(prompt, errand.model)
@@ -176,7 +176,7 @@ class CallPath:
             )
         self._sender.record()
         turn = Turn((model.provider, model.model), response.text, response.tool_calls, (), replay_of(response.raw))
-        await self._take_round(len(self.state.calls), turn, was_cut=response.finish_reason == "length")
+        await self._take_round(self.state.call_count, turn, was_cut=response.finish_reason == "length")
 
     async def _finish_round(self) -> None:
         """Go on where the step was left: tools that an answer asked for and that gave no result yet run first."""
@@ -248,7 +248,7 @@ class CallPath:
         proceed: Proceed = innermost
         for around in reversed(self.errand.services.around):
             proceed = _bound(around, proceed)
-        number = len(self.state.calls) + 1
+        number = self.state.call_count + 1
         return await proceed(Call(self.journal.state.run_id, self.state.path, number, request))
 
 

@@ -69,7 +69,7 @@ class Sender:
         if ledger is not None:
             request, reserved = await self._reserved(ledger, request, model)
         journal, path = self.journal, self.state.path
-        number = len(self.state.calls) + 1
+        number = self.state.call_count + 1
         seq = journal.append(self._start(request, number, reserved))
         if journal.is_instant:
             journal.commit_now()

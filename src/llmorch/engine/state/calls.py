@@ -17,14 +17,18 @@ __all__ = ["CALL_FOLDS", "lose_call", "take_up"]
 
 
 def _call_started(run: RunState, event: CallStarted) -> None:
-    run.at(event.step).calls += (CallRecord(event),)
+    state = run.at(event.step)
+    state.call = CallRecord(event, state.call)
     run.tally.requests += 1
     if run.ledger is not None:
         run.ledger.start((event.step, event.call), Reservation(event.reserved_tokens or 0, event.estimate))
 
 
 def _call_finished(run: RunState, event: CallFinished) -> None:
-    record = run.at(event.step).calls[event.call - 1]
+    state = run.at(event.step)
+    record = state.call
+    if record is None or record.started.call != event.call:
+        record = state.called(event.call)
     if record.is_lost:  # its answer came late, over the inbox
         record.is_lost = False
         run.unpriced_calls -= 1
@@ -47,22 +51,22 @@ def _call_finished(run: RunState, event: CallFinished) -> None:
 
 
 def lose_call(run: RunState, state: StepState) -> None:
-    """A step ended in the middle of a call: it was sent, and nobody knows what it cost."""
-    if state.calls[-1].is_lost:
+    """A step ends or is left: if it was in the middle of a call, that was sent, and nobody knows what it cost."""
+    call = state.call
+    if call is None or call.finished is not None or call.is_lost:
         return
-    state.calls[-1].is_lost = True
+    call.is_lost = True
     run.unpriced_calls += 1
     if run.ledger is not None:
-        run.ledger.give_up((state.path, state.calls[-1].number))
+        run.ledger.give_up((state.path, call.number))
 
 
 def take_up(run: RunState, event: RunResumed) -> None:
     """The run goes on: calls in flight are lost, the steps that run again begin a conversation, a budget may change."""
     for state in run.steps.values():
-        if state.calls and state.status != "succeeded":
-            state.since = len(state.calls)
-            if state.calls[-1].finished is None:
-                lose_call(run, state)
+        if state.call is not None and state.status != "succeeded":
+            state.since = state.call_count
+            lose_call(run, state)
     if event.budget is not None:
         budget = Budget.model_validate(dict(event.budget))
         if run.ledger is None:

@@ -54,10 +54,8 @@ def _answered(run: RunState, event: StepAnswered) -> None:
 
 def _begin_anew(run: RunState, state: StepState) -> None:
     """A step that was in flight when its process ended is as if it had not begun; what was paid for stays."""
-    if state.calls:
-        state.since = len(state.calls)
-        if state.calls[-1].finished is None:
-            lose_call(run, state)
+    state.since = state.call_count
+    lose_call(run, state)
     state.status, state.args = "pending", None
     owner = state.owner
     if owner is None:

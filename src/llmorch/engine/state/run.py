@@ -277,8 +277,9 @@ class RunState:
         started = state.status in ("running", "waiting")
         if self.questions:
             close_question(self, state, event.at_us)
-        if state.calls and state.calls[-1].finished is None:
+        if state.call is not None and state.call.finished is None:
             lose_call(self, state)
+        state.args = None  # worked out anew if asked for; hardly ever is it
         state.status = status
         state.finished_us = event.at_us
         state.ended = event.seq or 0

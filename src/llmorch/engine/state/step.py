@@ -44,11 +44,13 @@ class CallRecord:
     """One request of a step: the events of the log that tell it, not what they say once more.
 
     Attributes:
+        before: The step's request before this one.
         finished: None while it runs.
         is_lost: Its end will never be known.
     """
 
     started: CallStarted
+    before: CallRecord | None = None
     finished: CallFinished | None = None
     is_lost: bool = False
 
@@ -151,6 +153,8 @@ class StepState:
 
     Attributes:
         ended: Seq of the event that ended it: several may end in one microsecond.
+        call: Its last request, which knows the one before it: most steps have one or none, and a list of them would be
+            one more object for each.
         tools: Its uses of tools, once there is one.
         since: How many of its calls were made before the run was taken up again.
         args: What its action is run with, once worked out.
@@ -176,7 +180,7 @@ class StepState:
     finished_us: int | None = None
     ended: int = 0
     cached: bool = False
-    calls: tuple[CallRecord, ...] = ()  # most steps have one or none; a list would be one more object for each
+    call: CallRecord | None = None
     tools: list[ToolRecord] | None = None
     since: int = 0
     map: MapState | None = None
@@ -188,6 +192,34 @@ class StepState:
     question: StepWaiting | None = None
     granted: dict[tuple[int, str], Data] | None = None
     people_us: int = 0
+
+    @property
+    def calls(self) -> tuple[CallRecord, ...]:
+        """Its requests in order."""
+        found: list[CallRecord] = []
+        record = self.call
+        while record is not None:
+            found.append(record)
+            record = record.before
+        return tuple(reversed(found))
+
+    @property
+    def call_count(self) -> int:
+        """How many requests it has made."""
+        return 0 if self.call is None else self.call.number
+
+    def called(self, number: int) -> CallRecord:
+        """The request of that number.
+
+        Raises:
+            LookupError: There is none.
+        """
+        record = self.call
+        while record is not None:
+            if record.number == number:
+                return record
+            record = record.before
+        raise LookupError(f"step {self.path!r} made no request {number}")
 
     @property
     def is_container(self) -> bool:

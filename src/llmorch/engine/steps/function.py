@@ -54,7 +54,6 @@ async def run_function(
             value = await action.function(**given)
         else:
             value = await _called(state, action, given, journal, services)
-    state.args = None  # the function may have changed what they hold; they are worked out anew if asked for
     journal.append(StepSucceeded(state.path, _recorded(action, value, state.path)))
 
 

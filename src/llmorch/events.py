@@ -126,7 +126,7 @@ class CallStarted(Event):
     tools_in_words: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What a call brought back and the next round needs; `text` is None where `StepSucceeded.value` is that text."""
 

@@ -36,17 +36,13 @@ _USUAL_ANSWER = 1_000  # tokens; what a rate limit sets aside for an answer with
 Send = Callable[[ProviderRequest], Awaitable[ProviderResponse]]
 
 
-class CallPath:
+class CallPath(Sender):
     """Carries one payload of one step to its answer."""
 
-    __slots__ = ("_memory", "_sender", "_turns", "conductor", "errand", "journal", "state")
+    __slots__ = ("_memory", "_turns")
 
     def __init__(self, errand: Errand, state: StepState, *, journal: Journal, conductor: Conductor) -> None:
-        self.errand = errand
-        self.state = state
-        self.journal = journal
-        self.conductor = conductor
-        self._sender = Sender(errand, state, journal=journal, conductor=conductor)
+        super().__init__(errand, state, journal=journal, conductor=conductor)
         self._memory = Memory.of(errand, state.path, run=journal.state) if errand.is_cached else None
         self._turns: Sequence[Turn] = turns_of(state) if state.call is not None else ()
 
@@ -58,7 +54,7 @@ class CallPath:
         Raises:
             LLMOrchError: No model gave one.
         """
-        errand, sender = self.errand, self._sender
+        errand = self.errand
         try:
             if self.state.call is not None and errand.tools:
                 await self._finish_round()
@@ -66,11 +62,11 @@ class CallPath:
                 value = await self._checked(prompt, errand.model)
             else:
                 models = (errand.model, *errand.fallback)
-                value = await falling_back(partial(self._checked, prompt), models, warn=sender.warn)
+                value = await falling_back(partial(self._checked, prompt), models, warn=self.warn)
         except BaseException:
-            sender.record()
+            self.record()
             raise
-        sender.record(value)
+        self.record(value)
         cached = self._memory is not None and self._memory.was_hit
         self.journal.append(StepSucceeded(self.state.path, value, cached))
 
@@ -87,9 +83,7 @@ class CallPath:
             try:
                 response = await attempt(request)  # the usual case pays nothing for the policy
             except Exception as error:  # whatever it is, the policy decides
-                response = await retried(
-                    partial(attempt, request), self.errand.retry, first=error, pause=self._sender.pause
-                )
+                response = await retried(partial(attempt, request), self.errand.retry, first=error, pause=self.pause)
             if response.tool_calls and self.errand.tools:
                 await self._use_tools(response, aim.model)
                 continue
@@ -110,13 +104,13 @@ class CallPath:
         except LookupError as error:
             raise LLMOrchError(f"Step {self.state.path!r}: {error.args[0]}", step=self.state.path) from None
         if aim.dropped:
-            self._sender.warn("setting-dropped", f"{aim.model.id} does not take {aim.dropped}; it was left out")
+            self.warn("setting-dropped", f"{aim.model.id} does not take {aim.dropped}; it was left out")
         return aim
 
     def _attempt(self, aim: Aim) -> Send:
         """One try, through the policies that apply, inside out."""
-        self._sender.aim = aim
-        send: Send = self._sender.send
+        self.aim = aim
+        send: Send = self.send
         if aim.limiters:
             send = partial(self._limited, aim.limiters, send)
         if self._memory is not None:
@@ -174,7 +168,7 @@ class CallPath:
                 "rounds; raise max_tool_rounds or change the prompt",
                 step=self.state.path,
             )
-        self._sender.record()
+        self.record()
         turn = Turn((model.provider, model.model), response.text, response.tool_calls, (), replay_of(response.raw))
         await self._take_round(self.state.call_count, turn, was_cut=response.finish_reason == "length")
 
@@ -231,7 +225,7 @@ class CallPath:
                     text=text,
                     step=self.state.path,
                 )
-            self._sender.warn("truncated", f"the answer of {resolved.id} was cut at its token limit; raise max_tokens")
+            self.warn("truncated", f"the answer of {resolved.id} was cut at its token limit; raise max_tokens")
         return self.errand.output.read(text, self.state.path)
 
     async def _limited(self, limiters: tuple[Limiter, ...], send: Send, request: ProviderRequest) -> ProviderResponse:
@@ -240,7 +234,7 @@ class CallPath:
 
     async def _hooked(self, send: Send, request: ProviderRequest) -> ProviderResponse:
         """One try through the hooks."""
-        self._sender.record()
+        self.record()
 
         async def innermost(call: Call) -> ProviderResponse:
             return await send(call.request)

@@ -28,6 +28,7 @@ from .steps.tool_words import calls_in
 __all__ = ["Sender"]
 
 _CALL_S = 600.0
+_WHOLE: set[type] = {int}
 _MAX_TOKENS = 2**53
 
 
@@ -40,12 +41,12 @@ class Sender:
         aim: Whom it sends to; set before the first request.
     """
 
-    __slots__ = ("_errand", "_pending", "_response", "aim", "conductor", "journal", "state")
+    __slots__ = ("_pending", "_response", "aim", "conductor", "errand", "journal", "state")
 
     aim: Aim
 
     def __init__(self, errand: Errand, state: StepState, *, journal: Journal, conductor: Conductor) -> None:
-        self._errand = errand
+        self.errand = errand
         self.state = state
         self.journal = journal
         self.conductor = conductor
@@ -101,7 +102,7 @@ class Sender:
         """The event that says that the request is about to be sent."""
         aim, model = self.aim, self.aim.model
         started = CallStarted(self.state.path, number, model.provider, model.model)
-        if request.output_schema is None and not self._errand.output.is_text:
+        if request.output_schema is None and not self.errand.output.is_text:
             started.instructed = True
         if aim.tools_in_words:
             started.tools_in_words = True
@@ -187,7 +188,7 @@ class Sender:
             usage = Usage(prompt_tokens(request), -(-len(response.text) // 4), requests=1)
             self.warn("usage-estimated", f"{model.id} reported no usable token counts; they are estimated")
         finished.usage = usage if usage.requests else replace(usage, requests=1)
-        finished.cost = self._errand.services.models.cost(model, finished.usage)
+        finished.cost = self.errand.services.models.cost(model, finished.usage)
         finished.finish_reason = response.finish_reason
         self._response = response
 
@@ -251,7 +252,7 @@ def _is_credible(usage: Usage) -> bool:
     """Whether every count is a whole number that a call could use."""
     a, b, c = usage.input_tokens, usage.output_tokens, usage.cached_tokens
     d, e, f = usage.cache_write_tokens, usage.reasoning_tokens, usage.requests
-    if not type(a) is type(b) is type(c) is type(d) is type(e) is type(f) is int:
+    if {a.__class__, b.__class__, c.__class__, d.__class__, e.__class__, f.__class__} != _WHOLE:
         return False
     return 0 <= a | b | c | d | e | f < _MAX_TOKENS  # one bit too high, or a sign, is in the whole if it is in a part
 
@@ -260,7 +261,7 @@ def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
     """The vendor's words worth keeping, if they can be recorded."""
     if not raw:
         return raw
-    if _is_plain(raw):
+    if raw.__class__ is dict and _is_plain(raw):
         return dict(raw)  # what our own providers keep; the walk that finds the rest out takes ten times as long
     try:
         return cast("Mapping[str, Data]", to_data(raw))
@@ -269,8 +270,10 @@ def _kept(raw: Mapping[str, Data]) -> Mapping[str, Data]:
 
 
 def _is_plain(raw: Mapping[Any, Any]) -> bool:  # Any: whatever a provider keeps
-    """Whether all of it can be recorded as it is, at a glance: a dict of ASCII texts."""
-    try:
-        return type(raw) is dict and "".join(raw).isascii() and "".join(raw.values()).isascii()
-    except TypeError:  # something is no text
-        return False
+    """Whether all of it can be recorded as it is, at a glance."""
+    for name, value in raw.items():
+        if value is not None and (value.__class__ is not str or not value.isascii()):
+            return False
+        if name.__class__ is not str or not name.isascii():
+            return False
+    return True

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from .base import FrozenData, Value, positional
 from .values import FrozenDict
@@ -83,7 +83,11 @@ class ToolCall:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=False)  # a dumped one is a dict and is taken back
 
 
-_set = object.__setattr__
+# The slots of a pydantic value, each set by itself: `object.__setattr__` would look them up by name every time.
+_set_values, _set_names, _set_extra, _set_private = (
+    vars(BaseModel)[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
 _NONE: FrozenDict[str, Any] = FrozenDict()  # Any: of nothing
 _FIELDS = {
     "role",
@@ -133,14 +137,10 @@ class Message(Value):
     def plain(cls, role: Role, text: str) -> Message:
         """A message of text that needs no validation: pydantic would take ten times as long to find nothing."""
         message = cls.__new__(cls)
-        _set(
-            message,
-            "__dict__",
-            {"role": role, "content": text, "tool_calls": (), "tool_call_id": None, "vendor": _NONE},
-        )
-        _set(message, "__pydantic_fields_set__", _FIELDS)
-        _set(message, "__pydantic_extra__", None)
-        _set(message, "__pydantic_private__", None)
+        _set_values(message, {"role": role, "content": text, "tool_calls": (), "tool_call_id": None, "vendor": _NONE})
+        _set_names(message, _FIELDS)
+        _set_extra(message, None)
+        _set_private(message, None)
         return message
 
     @property

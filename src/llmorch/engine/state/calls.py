@@ -17,7 +17,7 @@ __all__ = ["CALL_FOLDS", "lose_call", "take_up"]
 
 
 def _call_started(run: RunState, event: CallStarted) -> None:
-    state = run.at(event.step)
+    state = run.steps.get(event.step) or run.at(event.step)
     state.call = CallRecord(event, state.call)
     run.tally.requests += 1
     if run.ledger is not None:
@@ -25,7 +25,7 @@ def _call_started(run: RunState, event: CallStarted) -> None:
 
 
 def _call_finished(run: RunState, event: CallFinished) -> None:
-    state = run.at(event.step)
+    state = run.steps.get(event.step) or run.at(event.step)
     record = state.call
     if record is None or record.started.call != event.call:
         record = state.called(event.call)

@@ -197,7 +197,7 @@ class RunState:
 
     @_on(StepStarted)
     def _step_started(self, event: StepStarted) -> None:
-        state = self.at(event.step)
+        state = self.steps.get(event.step) or self.at(event.step)  # most are there
         state.status = "running"
         state.started_us = event.at_us
         state.fingerprint = event.fingerprint
@@ -217,7 +217,7 @@ class RunState:
 
     @_on(StepSucceeded)
     def _step_succeeded(self, event: StepSucceeded) -> None:
-        state = self.at(event.step)
+        state = self.steps.get(event.step) or self.at(event.step)
         value = event.value
         if state.child is not None:
             value = state.child.result()

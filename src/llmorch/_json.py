@@ -10,12 +10,11 @@ from typing import Any
 __all__ = ["canonical", "dumps", "loads", "sha256"]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-_ENCODE = _ENCODER.encode
-_ENCODE_SORTED = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
+_SORTED = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
-def _kept() -> Any:  # Any: json's own encoder in C, of no public type
-    """What `_ENCODE` makes anew for each value, which takes as long as a small value itself; None where there is none.
+def _kept(encoder: json.JSONEncoder) -> Any:  # Any: json's own encoder in C, of no public type
+    """What `encode` makes anew for each value, which takes as long as a small value itself; None where there is none.
 
     It does not look out for circles, and ends in a RecursionError on one.
     """
@@ -23,25 +22,29 @@ def _kept() -> Any:  # Any: json's own encoder in C, of no public type
     if make is None:
         return None
     escape = json.encoder.encode_basestring_ascii
-    return make(None, _ENCODER.default, escape, None, ":", ",", False, False, False)
+    return make(None, encoder.default, escape, None, ":", ",", encoder.sort_keys, False, False)
 
 
-_KEPT = _kept()
+_KEPT, _KEPT_SORTED = _kept(_ENCODER), _kept(_SORTED)
 
 
 def dumps(value: Any) -> str:  # Any: JSON data has no narrower type that checkers follow
     """The value as compact JSON in ASCII; raises ValueError on NaN and TypeError on what is no JSON."""
-    if _KEPT is not None:
-        try:
-            return "".join(_KEPT(value, 0))
-        except RecursionError:
-            pass  # the other way says whether it is a circle or only deep
-    return _ENCODE(value)
+    return _text(value, _ENCODER, _KEPT)
 
 
 def canonical(value: Any) -> bytes:  # Any: as above
     """The one byte form that is hashed: keys sorted, no spaces, ASCII."""
-    return _ENCODE_SORTED(value).encode("ascii")
+    return _text(value, _SORTED, _KEPT_SORTED).encode("ascii")
+
+
+def _text(value: Any, encoder: json.JSONEncoder, kept: Any) -> str:  # Any: as above
+    if kept is not None:
+        try:
+            return "".join(kept(value, 0))
+        except RecursionError:
+            pass  # the other way says whether it is a circle or only deep
+    return encoder.encode(value)
 
 
 def sha256(value: Any) -> str:  # Any: as above

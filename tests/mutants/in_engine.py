@@ -152,7 +152,7 @@ _COMMITTING = (
         "commit-cancelled",
         "A commit is cancelled together with the task that waits for it.",
         "engine/journal.py",
-        (("anyio.CancelScope(shield=True, deadline=self._deadline)", "anyio.CancelScope(deadline=self._deadline)"),),
+        (("_wake.cancel_scope(self._deadline, shield=True)", "_wake.cancel_scope(self._deadline)"),),
         (f"{_JOURNAL}test_a_cancelled_writer_leaves_the_unit_whole",),
     ),
     Mutant(

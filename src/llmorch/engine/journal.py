@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from .. import _clock
+from .. import _clock, _wake
 from .._clock import now_us
 from ..errors import ClaimLost, RunNotFound, StoreBusy, StoreCorrupt, StoreError, StoreFull
 from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed, Warned
@@ -31,7 +31,7 @@ _MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
 _log = logging.getLogger("llmorch")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Unit:
     """What is committed in one transaction, and tried again as it is: a store knows a unit it has by its events."""
 
@@ -230,7 +230,7 @@ class Journal:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                with anyio.CancelScope(shield=True, deadline=self._deadline) as self._scope:
+                with _wake.cancel_scope(self._deadline, shield=True) as self._scope:
                     return await self._handed(unit)
                 raise StoreBusy(
                     f"Run {self._claim.run_id} was stopped, and its last {len(unit.events)} events could not be "

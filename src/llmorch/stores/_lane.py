@@ -82,21 +82,19 @@ class Job(Generic[T]):
         with patience is given up at the next try, one without is seen through.
         """
         try:
-            await self._end()
+            while not self._is_done:
+                await self._waker.wait()
         except GeneratorExit:  # nobody runs this coroutine any more
             raise
         except BaseException:
             self.is_withdrawn = self.patience_s is not None
             with anyio.CancelScope(shield=True):
-                await self._end()
+                while not self._is_done:
+                    await self._waker.wait()
             raise
         if self._error is not None:
             raise self._error
         return cast("T", self.result)
-
-    async def _end(self) -> None:
-        while not self._is_done:
-            await self._waker.wait()
 
 
 Outcome = tuple[Job[object], object, Exception | None]

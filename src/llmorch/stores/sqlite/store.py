@@ -95,7 +95,7 @@ class SqliteStore(Database):
         self._check_process()
         unit = unit_of(events)
         work = self._units.append(claim, events, unit=unit, status=status, consumed=consumed, wake_at=wake_at)
-        size = sum(len(columns[5]) + _EVENT_OVERHEAD for columns in unit)
+        size = sum([len(columns[5]) for columns in unit]) + _EVENT_OVERHEAD * len(unit)
         job = Job(work, patience_s=None, size=size)
         self._writer.lane.put(job)
         reply = await job.outcome()

@@ -22,6 +22,7 @@ from .rows import Work, insert_events
 __all__ = ["FINAL", "Units"]
 
 FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
+_RECORDS = frozenset({StepSucceeded, StepFailed, StepSkipped})
 _INSERT_RUN = (
     "INSERT INTO runs(id, idempotency_key, workflow, definition, inputs_sha, status, epoch, owner, lease_until, "
     "last_seq, wake_at, recoveries, tags, created_at, finished_at, totals) "
@@ -130,8 +131,7 @@ class Units:
         run_id, epoch, before = claim.run_id, claim.epoch, claim.last_seq
         follows = not unit or unit[0][0] == before + 1
         last_seq = before + len(unit)
-        is_record = any(isinstance(event, StepSucceeded | StepFailed | StepSkipped) for event in events)
-        factor = 0 if is_record else 1
+        factor = 0 if any(map(_RECORDS.__contains__, map(type, events))) else 1
 
         def work(connection: sqlite3.Connection) -> AppendReply:
             found = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._clock import seconds
+from ..errors import TemplateError
+from ..models.message import Message, Role
 from ..models.payload import Payload
 from ..models.settings import Settings
 from ..models.values import Data
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .services import Services
 
 __all__ = ["Aim", "Errand", "Errands"]
+
+_Usual = tuple[Role, frozenset[str], Callable[[Mapping[str, Data]], str]]
 
 
 @dataclass(slots=True)
@@ -61,8 +65,8 @@ class Errand:
     """
 
     __slots__ = (
-        "_aims", "extra", "fallback", "is_cached", "max_tool_rounds", "model", "output", "output_retries", "retry",
-        "services", "settings", "specs", "timeout_s", "tools", "ttl_s",
+        "_aims", "_usual", "extra", "fallback", "is_cached", "max_tool_rounds", "model", "output", "output_retries",
+        "retry", "services", "settings", "specs", "timeout_s", "tools", "ttl_s",
     )  # fmt: skip
 
     def __init__(self, payload: Payload[Any], services: Services) -> None:
@@ -82,6 +86,23 @@ class Errand:
         self.is_cached = wish is not False and services.cache is not None and not payload.tools  # tools have effects
         self.ttl_s = services.cache_ttl_s if isinstance(wish, bool) else seconds(wish)
         self._aims: dict[str, Aim] = {}
+        self._usual = _usual_of(payload)
+
+    def prompt(self, payload: Payload[Any], values: Mapping[str, Data]) -> tuple[Message, ...]:
+        """The messages of the errand's payload for these values.
+
+        Raises:
+            TemplateError: A name has no value, or a template fails on these values.
+        """
+        if self._usual is None:
+            return tuple(payload.render_data(values))
+        role, variables, render = self._usual
+        try:
+            if values.keys() >= variables:
+                return (Message.plain(role, render(values)),)
+        except TemplateError:
+            pass  # it is raised below, with the block's name
+        return tuple(payload.render_data(values))
 
     def aim(self, model: str | None) -> Aim:
         """The model of that id, or the default, as this payload asks it.
@@ -114,6 +135,14 @@ class Errand:
             schema_in_words=not is_native and not self.output.is_text,
             tools_in_words=bool(self.tools) and not abilities.tools,
         )
+
+
+def _usual_of(payload: Payload[Any]) -> _Usual | None:
+    """Of a prompt of one block without defaults: who says it, what it reads, and what renders it."""
+    if len(payload.blocks) != 1 or payload.history or payload.blocks[0].defaults:
+        return None
+    block = payload.blocks[0]
+    return block.role, block.variables, block.template.render
 
 
 class Errands:

@@ -179,15 +179,15 @@ class Stepper(Containers):
         journal = self.journal
         try:
             match action:
+                case PayloadAction(payload=payload):
+                    await run_payload(
+                        state, payload, args, journal=journal, services=self.services, conductor=self.conductor
+                    )
                 case FunctionAction():
                     if journal.committed < seq:
                         await self._committed(seq, is_pure=action.pure)
                     await run_function(
                         state, action, args, journal=journal, services=self.services, conductor=self.conductor
-                    )
-                case PayloadAction(payload=payload):
-                    await run_payload(
-                        state, payload, args, journal=journal, services=self.services, conductor=self.conductor
                     )
                 case ScriptAction(script=script):
                     await self._committed(seq, is_pure=script.pure)

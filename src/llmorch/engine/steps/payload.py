@@ -28,6 +28,6 @@ def run_payload(
     Raises:
         LLMOrchError: There is no value.
     """
-    messages = payload.render_data(args)
-    path = CallPath(services.errands.of(payload, services), state, journal=journal, conductor=conductor)
-    return path.carry(tuple(messages))
+    errand = services.errands.of(payload, services)
+    prompt = errand.prompt(payload, args)
+    return CallPath(errand, state, journal=journal, conductor=conductor).carry(prompt)

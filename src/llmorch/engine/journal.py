@@ -269,11 +269,16 @@ class Journal:
             raise self.failure
         append = self._append_now
         try:
-            if append is not None and self._status is None and self._consumed is None:
+            if append is None:
+                reply = _at_once(self._handed(self._taken()))
+            elif self._status is None and self._consumed is None:
                 events, self._buffer = self._buffer, []
                 reply = append(self._claim, events)  # the usual unit, several times a call
             else:
-                reply = _at_once(self._handed(self._taken()))
+                unit = self._taken()
+                reply = append(
+                    self._claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at
+                )
         except BaseException as error:
             self.failure = error
             raise

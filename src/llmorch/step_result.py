@@ -276,19 +276,19 @@ def _response(state: StepState, action: PayloadAction, result: StepResult) -> Re
 def _as_sent(state: StepState, action: PayloadAction) -> tuple[Message, ...]:
     """The prompt of the last call, with what was put in words, the tools it had used and the repairs it had."""
     messages = tuple(action.payload.render_data(arguments(state)))
-    last, output = state.call, output_spec(action.payload)
-    if last is None:
+    if state.asked is None:
         return messages
-    if last.started.instructed:
+    last, output = state.asked, output_spec(action.payload)
+    if last.instructed:
         messages = output.instructed(messages)
-    turns = turns_of(state, before=last.number)
-    if last.started.tools_in_words and rounds_of(turns) < action.payload.max_tool_rounds:
+    turns = turns_of(state, before=last.call)
+    if last.tools_in_words and rounds_of(turns) < action.payload.max_tool_rounds:
         messages = told_in_words(messages, tool_specs(action.payload))
     return conversation(
         messages,
         turns,
         output,
-        model=last.model,
+        model=(last.provider, last.model),
         path=state.path,
-        in_words=last.started.tools_in_words,
+        in_words=last.tools_in_words,
     )

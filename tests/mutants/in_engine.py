@@ -233,7 +233,7 @@ _TAKING_UP = (
         "unknown-repeated",
         "A call in flight is repeated although its step says that this is to fail.",
         "engine/state/resume.py",
-        (("return step.call is not None and step.call.finished is None", "return False"),),
+        (("return step.is_asking", "return False"),),
         (f"{_RECOVERY}test_a_call_in_flight_is_not_repeated_where_that_is_to_fail",),
     ),
     Mutant(

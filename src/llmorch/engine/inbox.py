@@ -97,7 +97,7 @@ def _is_unbilled(step: StepState, event: CallFinished) -> bool:
     """Whether the log does not know yet how this call ended.
 
     Raises:
-        LookupError: The log knows no such call.
+        IndexError: The log knows no such call.
     """
-    record = step.called(event.call)
+    record = step.calls[event.call - 1]
     return record.is_lost or record.finished is None

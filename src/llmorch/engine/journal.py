@@ -55,6 +55,11 @@ class Partial:
         self.pieces: list[str] = []
         self.length = 0
 
+    def add(self, text: str) -> None:
+        """It grew by this."""
+        self.pieces.append(text)
+        self.length += len(text)
+
 
 class Journal:
     """Writes one run's log.
@@ -115,9 +120,8 @@ class Journal:
     @property
     def pending(self) -> int:
         """How many events wait to be committed."""
-        if self._unit is None or self._busy:
-            return len(self._buffer)
-        return len(self._buffer) + len(self._unit.events)
+        tried = 0 if self._unit is None or self._busy else len(self._unit.events)
+        return len(self._buffer) + tried
 
     def append(self, event: Event, *, status: str | None = None, wake_at: int | None = None) -> int:
         """Number the event, fold it and buffer it; returns its seq.
@@ -304,8 +308,7 @@ class Journal:
         if partial is None or partial.call != call:
             partial = self.partial[step] = Partial(call)
         delta = StepDelta(step, call, partial.length, text, run_id=self._claim.run_id, at_us=now_us())
-        partial.pieces.append(text)
-        partial.length += len(text)
+        partial.add(text)
         for watcher in self.watchers:
             watcher(delta)
 

@@ -44,7 +44,7 @@ class CallPath(Sender):
     def __init__(self, errand: Errand, state: StepState, *, journal: Journal, conductor: Conductor) -> None:
         super().__init__(errand, state, journal=journal, conductor=conductor)
         self._memory = Memory.of(errand, state.path, run=journal.state) if errand.is_cached else None
-        self._turns: Sequence[Turn] = turns_of(state) if state.call is not None else ()
+        self._turns: Sequence[Turn] = turns_of(state) if state.asked is not None else ()
 
     async def carry(self, prompt: tuple[Message, ...]) -> None:
         """Ask until there is an answer that satisfies the payload, and record it.
@@ -56,7 +56,7 @@ class CallPath(Sender):
         """
         errand = self.errand
         try:
-            if self.state.call is not None and errand.tools:
+            if self.state.asked is not None and errand.tools:
                 await self._finish_round()
             if not errand.fallback:
                 value = await self._checked(prompt, errand.model)

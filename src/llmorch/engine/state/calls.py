@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...events import CallFinished, CallStarted, Event, RunResumed, ToolFinished, ToolStarted
 from ...models.policy import Budget
 from ...policies.budget import Ledger, Reservation
-from .step import CallRecord, StepState, ToolRecord
+from .step import StepState, ToolRecord, is_unknown
 
 if TYPE_CHECKING:
     from .run import RunState
@@ -18,7 +18,10 @@ __all__ = ["CALL_FOLDS", "lose_call", "take_up"]
 
 def _call_started(run: RunState, event: CallStarted) -> None:
     state = run.steps.get(event.step) or run.at(event.step)
-    state.call = CallRecord(event, state.call)
+    if state.asked is not None:
+        state.former = state.calls
+        state.answered, state.is_lost = None, False
+    state.asked = event
     run.tally.requests += 1
     if run.ledger is not None:
         run.ledger.start((event.step, event.call), Reservation(event.reserved_tokens or 0, event.estimate))
@@ -26,13 +29,15 @@ def _call_started(run: RunState, event: CallStarted) -> None:
 
 def _call_finished(run: RunState, event: CallFinished) -> None:
     state = run.steps.get(event.step) or run.at(event.step)
-    record = state.call
-    if record is None or record.started.call != event.call:
-        record = state.called(event.call)
-    if record.is_lost:  # its answer came late, over the inbox
-        record.is_lost = False
+    if event.call == state.call_count:
+        was_lost, state.is_lost = state.is_lost, False
+        state.answered = event
+    else:
+        record = state.former[event.call - 1]
+        was_lost, record.is_lost = record.is_lost, False
+        record.finished = event
+    if was_lost:  # its answer came late, over the inbox
         run.unpriced_calls -= 1
-    record.finished = event
     usage = event.usage
     if usage is not None:
         run.tally.add_tokens(usage)
@@ -40,10 +45,10 @@ def _call_finished(run: RunState, event: CallFinished) -> None:
             run.unpriced_calls += 1
         else:
             run.priced_cost += event.cost
-    elif record.is_unknown:
+    elif is_unknown(event):
         run.unpriced_calls += 1
     if run.ledger is not None:
-        if record.is_unknown:
+        if is_unknown(event):
             run.ledger.give_up((event.step, event.call))
         else:
             used = usage.total_tokens if usage is not None else 0
@@ -52,19 +57,18 @@ def _call_finished(run: RunState, event: CallFinished) -> None:
 
 def lose_call(run: RunState, state: StepState) -> None:
     """A step ends or is left: if it was in the middle of a call, that was sent, and nobody knows what it cost."""
-    call = state.call
-    if call is None or call.finished is not None or call.is_lost:
+    if not state.is_asking or state.is_lost:
         return
-    call.is_lost = True
+    state.is_lost = True
     run.unpriced_calls += 1
     if run.ledger is not None:
-        run.ledger.give_up((state.path, call.number))
+        run.ledger.give_up((state.path, state.call_count))
 
 
 def take_up(run: RunState, event: RunResumed) -> None:
     """The run goes on: calls in flight are lost, the steps that run again begin a conversation, a budget may change."""
     for state in run.steps.values():
-        if state.call is not None and state.status != "succeeded":
+        if state.asked is not None and state.status != "succeeded":
             state.since = state.call_count
             lose_call(run, state)
     if event.budget is not None:

@@ -112,7 +112,7 @@ def is_unknown(step: StepState, *, policy: str) -> bool:
         return not action.script.pure
     if any(tool.finished_us is None for tool in step.tools or ()):
         return True
-    return step.call is not None and step.call.finished is None
+    return step.is_asking
 
 
 def _on_unknown(step: StepState) -> str:

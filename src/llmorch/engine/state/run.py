@@ -277,7 +277,7 @@ class RunState:
         started = state.status in ("running", "waiting")
         if self.questions:
             close_question(self, state, event.at_us)
-        if state.call is not None and state.call.finished is None:
+        if state.asked is not None and state.answered is None:
             lose_call(self, state)
         state.args = None  # worked out anew if asked for; hardly ever is it
         state.status = status

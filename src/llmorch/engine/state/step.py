@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .frame import Frame
 
-__all__ = ["OVERDUE", "CallRecord", "LoopState", "MapState", "StepState", "Stop", "ToolRecord"]
+__all__ = ["OVERDUE", "CallRecord", "LoopState", "MapState", "StepState", "Stop", "ToolRecord", "is_unknown"]
 
 OVERDUE = "its container took too long"
 
@@ -44,13 +44,11 @@ class CallRecord:
     """One request of a step: the events of the log that tell it, not what they say once more.
 
     Attributes:
-        before: The step's request before this one.
         finished: None while it runs.
         is_lost: Its end will never be known.
     """
 
     started: CallStarted
-    before: CallRecord | None = None
     finished: CallFinished | None = None
     is_lost: bool = False
 
@@ -78,11 +76,14 @@ class CallRecord:
     @property
     def is_unknown(self) -> bool:
         """Whether it may have been billed and nobody knows how much: no end, or cut before the answer was whole."""
-        finished = self.finished
-        if finished is None:
-            return True
-        error = finished.error
-        return finished.usage is None and error is not None and error.type in ("TimedOut", "StreamTruncated")
+        return is_unknown(self.finished)
+
+
+def is_unknown(end: CallFinished | None) -> bool:
+    """Whether nobody knows what a request cost that has this end, or none."""
+    if end is None:
+        return True
+    return end.usage is None and end.error is not None and end.error.type in ("TimedOut", "StreamTruncated")
 
 
 @dataclass(slots=True)
@@ -153,8 +154,9 @@ class StepState:
 
     Attributes:
         ended: Seq of the event that ended it: several may end in one microsecond.
-        call: Its last request, which knows the one before it: most steps have one or none, and a list of them would be
-            one more object for each.
+        asked: Its last request; `answered` is how that ended, `is_lost` says that its end will never be known. Most
+            steps make one request or none, and a record of it would be one more object for each.
+        former: The requests before the last.
         tools: Its uses of tools, once there is one.
         since: How many of its calls were made before the run was taken up again.
         args: What its action is run with, once worked out.
@@ -180,7 +182,10 @@ class StepState:
     finished_us: int | None = None
     ended: int = 0
     cached: bool = False
-    call: CallRecord | None = None
+    asked: CallStarted | None = None
+    answered: CallFinished | None = None
+    is_lost: bool = False
+    former: tuple[CallRecord, ...] = ()
     tools: list[ToolRecord] | None = None
     since: int = 0
     map: MapState | None = None
@@ -196,30 +201,19 @@ class StepState:
     @property
     def calls(self) -> tuple[CallRecord, ...]:
         """Its requests in order."""
-        found: list[CallRecord] = []
-        record = self.call
-        while record is not None:
-            found.append(record)
-            record = record.before
-        return tuple(reversed(found))
+        if self.asked is None:
+            return ()
+        return (*self.former, CallRecord(self.asked, self.answered, self.is_lost))
 
     @property
     def call_count(self) -> int:
         """How many requests it has made."""
-        return 0 if self.call is None else self.call.number
+        return 0 if self.asked is None else self.asked.call
 
-    def called(self, number: int) -> CallRecord:
-        """The request of that number.
-
-        Raises:
-            LookupError: There is none.
-        """
-        record = self.call
-        while record is not None:
-            if record.number == number:
-                return record
-            record = record.before
-        raise LookupError(f"step {self.path!r} made no request {number}")
+    @property
+    def is_asking(self) -> bool:
+        """Whether it is in the middle of a request, as far as the log tells."""
+        return self.asked is not None and self.answered is None
 
     @property
     def is_container(self) -> bool:

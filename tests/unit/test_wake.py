@@ -58,6 +58,34 @@ async def test_wakes_before_a_wait_count_as_one() -> None:
     assert scope.cancelled_caught
 
 
+@pytest.mark.anyio
+async def test_a_wake_that_comes_while_nobody_waits_is_kept_for_the_next() -> None:
+    waker = _wake.Waker()
+    with anyio.move_on_after(0.02) as scope:
+        await waker.wait()
+    assert scope.cancelled_caught
+    waker.wake()
+    with anyio.fail_after(5):
+        await waker.wait()
+
+
+@pytest.mark.anyio
+async def test_a_wake_together_with_a_cancellation_is_not_lost() -> None:
+    waker = _wake.Waker()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(waker.wait)
+            await anyio.wait_all_tasks_blocked()
+            waker.wake()
+            scope.cancel()
+    with anyio.fail_after(5), anyio.CancelScope() as again:
+        async with anyio.create_task_group() as group:
+            group.start_soon(waker.wait)
+            await anyio.wait_all_tasks_blocked()
+            waker.wake()
+    assert not again.cancelled_caught
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_waking_after_the_end_of_the_loop_does_nothing(backend: str) -> None:
     async def make() -> _wake.Waker:

@@ -110,10 +110,12 @@ class Errand:
         Raises:
             LookupError: It cannot be asked; the text says what to do.
         """
-        resolved = self.services.models.resolve(model)
-        found = self._aims.get(resolved.id)
+        found = self._aims.get(model) if model is not None else None  # what the default is may change
         if found is None:
-            found = self._aims[resolved.id] = self._aimed(resolved)
+            resolved = self.services.models.resolve(model)
+            found = self._aims.get(resolved.id)
+            if found is None:
+                found = self._aims[resolved.id] = self._aimed(resolved)
         return found
 
     def _aimed(self, model: ResolvedModel) -> Aim:
@@ -152,6 +154,9 @@ class Errands:
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[weakref.ref[Payload[Any]], Errand]] = {}  # by identity: a hash would read all of it
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def of(self, payload: Payload[Any], services: Services) -> Errand:
         """The errand of a payload; `services` are the orchestrator's, always the same."""

@@ -85,7 +85,7 @@ class Sender:
                 response = await provider.complete(request, on_delta=on_delta)
             else:
                 response = await self._bounded(request, provider, on_delta)
-            response = _sound(response, provider.name)
+            response = _sound(response, model.provider)
         except Exception as error:  # recorded, then raised for the policies outside to decide
             known = self._failed(error, model)
             if known is error:

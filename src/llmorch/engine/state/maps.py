@@ -22,13 +22,9 @@ def _expanded(run: RunState, event: MapExpanded) -> None:
     state.map = MapState([None] * event.items, limit)
     if event.items == 0:
         run.ready.append((state, END))
-    for _ in range(event.items if limit is None else min(limit, event.items)):
-        _hand_out(run, state, state.map)
-
-
-def _hand_out(run: RunState, state: StepState, items: MapState) -> None:
-    run.ready.append((state, items.next))
-    items.next += 1
+    state.map.next = event.items if limit is None else min(limit, event.items)
+    for index in range(state.map.next):
+        run.ready.append((state, index))
 
 
 def end_item(run: RunState, state: StepState, status: str, *, started: bool) -> None:
@@ -50,7 +46,8 @@ def end_item(run: RunState, state: StepState, status: str, *, started: bool) -> 
             items.failure = items.failure or state.error
     width = len(items.items)
     if items.next < width and not items.closed:
-        _hand_out(run, owner, items)
+        run.ready.append((owner, items.next))
+        items.next += 1
     elif items.done == width or (items.closed and items.active == 0):
         run.ready.append((owner, END))
 

@@ -171,7 +171,7 @@ def poster() -> Callable[[Callable[[], object]], object]:
 
 
 class _TrioBell:
-    """A trio Event in the words of asyncio's Future, which costs a fourth of an asyncio Event."""
+    """A trio Event in the words of an asyncio Future, which costs a fourth of what asyncio's own Event does."""
 
     __slots__ = ("_event",)
 

@@ -31,7 +31,7 @@ _SENDING = (
         "engine/sending.py",
         (
             ("seq = journal.append(started)", "seq = 0"),
-            ("response = _sound(response, provider.name)", "journal.append(started)"),
+            ("response = _sound(response, model.provider)", "journal.append(started)"),
             (
                 "known = self._failed(error, model)",
                 "journal.append(started)\n            known = self._failed(error, model)",

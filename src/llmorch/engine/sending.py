@@ -71,7 +71,8 @@ class Sender:
             request, reserved = await self._reserved(ledger, request, model)
         journal, path = self.journal, self.state.path
         number = self.state.call_count + 1
-        seq = journal.append(self._start(request, number, reserved))
+        started = self._start(request, number, reserved)
+        seq = journal.append(started)
         if journal.is_instant:
             journal.commit_now()
         else:

@@ -131,7 +131,8 @@ class Units:
         run_id, epoch, before = claim.run_id, claim.epoch, claim.last_seq
         follows = not unit or unit[0][0] == before + 1
         last_seq = before + len(unit)
-        factor = 0 if any(map(_RECORDS.__contains__, map(type, events))) else 1
+        is_record = any(map(_RECORDS.__contains__, map(type, events)))
+        factor = 0 if is_record else 1
 
         def work(connection: sqlite3.Connection) -> AppendReply:
             found = None

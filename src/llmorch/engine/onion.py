@@ -41,8 +41,8 @@ class CallPath(Sender):
 
     __slots__ = ("_memory", "_turns")
 
-    def __init__(self, errand: Errand, state: StepState, *, journal: Journal, conductor: Conductor) -> None:
-        super().__init__(errand, state, journal=journal, conductor=conductor)
+    def __init__(self, errand: Errand, state: StepState, journal: Journal, conductor: Conductor) -> None:
+        super().__init__(errand, state, journal, conductor)
         self._memory = Memory.of(errand, state.path, run=journal.state) if errand.is_cached else None
         self._turns: Sequence[Turn] = turns_of(state) if state.asked is not None else ()
 
@@ -123,16 +123,11 @@ class CallPath(Sender):
         """What this model is asked next."""
         errand = self.errand
         is_plain = not (self._turns or errand.tools or aim.schema_in_words)
-        return ProviderRequest(
-            model=aim.model.model,
-            messages=prompt if is_plain else self._told(prompt, aim),
-            settings=aim.settings,
-            output_schema=aim.schema,
-            tools=aim.tools if errand.tools and self._may_use_tools else (),
-            timeout=errand.timeout_s,
-            extra=errand.extra,
-            step=self.state.path,
-        )
+        messages = prompt if is_plain else self._told(prompt, aim)
+        tools = aim.tools if errand.tools and self._may_use_tools else ()
+        settings, schema, timeout_s, extra = aim.settings, aim.schema, errand.timeout_s, errand.extra
+        # By position: names would take as long as the request itself.
+        return ProviderRequest(aim.model.model, messages, settings, schema, tools, timeout_s, extra, self.state.path)
 
     @property
     def _may_use_tools(self) -> bool:

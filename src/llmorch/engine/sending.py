@@ -45,7 +45,7 @@ class Sender:
 
     aim: Aim
 
-    def __init__(self, errand: Errand, state: StepState, *, journal: Journal, conductor: Conductor) -> None:
+    def __init__(self, errand: Errand, state: StepState, journal: Journal, conductor: Conductor) -> None:
         self.errand = errand
         self.state = state
         self.journal = journal

@@ -124,6 +124,31 @@ async def test_tables_of_others_and_of_a_newer_llmorch_are_left_alone(server: Po
     assert server.psql(f"SELECT count(*) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace") == "2"
 
 
+@pytest.mark.anyio
+async def test_tables_that_somebody_is_making_are_waited_for(server: PostgresServer, schema: str) -> None:
+    """While they are made, they can be seen in the catalog before their version can be read."""
+    from llmorch.stores.sqlalchemy.schema import MIGRATIONS, _key
+
+    async with opened(server.url(), schema) as store:
+        await made(store, "r1")
+    found: list[str] = []
+
+    async def look() -> None:
+        async with opened(server.url(), schema) as store:
+            found.append((await store.load("r1")).id)
+
+    with raw(server, schema) as maker:
+        maker.execute("SELECT pg_advisory_lock(%s)", (_key(schema),))
+        maker.execute("DELETE FROM meta")
+        async with anyio.create_task_group() as group:
+            group.start_soon(look)
+            await anyio.sleep(0.2)
+            assert not found
+            maker.execute("INSERT INTO meta VALUES ('llmorch.schema', %s)", (str(len(MIGRATIONS)),))
+            maker.execute("SELECT pg_advisory_unlock(%s)", (_key(schema),))
+    assert found == ["r1"]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -30,4 +30,4 @@ def run_payload(
     """
     errand = services.errands.of(payload, services)
     prompt = errand.prompt(payload, args)
-    return CallPath(errand, state, journal=journal, conductor=conductor).carry(prompt)
+    return CallPath(errand, state, journal, conductor).carry(prompt)

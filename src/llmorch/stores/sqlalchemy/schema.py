@@ -136,6 +136,31 @@ def version_of(session: Session, schema: str, *, newest: int = len(MIGRATIONS)) 
     Raises:
         StoreError: The database cannot be used, or its tables belong to another program or a newer llmorch.
     """
+    known = _found(session, schema)
+    if known is None:
+        # What another process has just made shows in the catalog a moment before it can be found by name. Once its lock
+        # is free, it can.
+        session.rollback()
+        _lock(session, schema)
+        known = _found(session, schema)
+    if known is None:
+        raise StoreError(
+            f"The schema {schema!r} of {session.where} holds tables of another program; give another schema="
+        )
+    if known > newest:
+        raise StoreError(
+            f"The store {session.where} has schema {known}, and this llmorch knows schemas up to {newest}; nothing was "
+            "changed. Use the newer llmorch that wrote it"
+        )
+    return known
+
+
+def _found(session: Session, schema: str) -> int | None:
+    """The version that stands in the database; 0 without tables, None when there are some and none tells a version.
+
+    Raises:
+        StoreError: The database cannot be used.
+    """
     about = session.row(
         "SELECT current_setting('server_version_num')::int, current_setting('server_version'), "
         "pg_encoding_to_char(d.encoding), to_regclass(format('%%I.meta', %(schema)s::text)) IS NOT NULL, "
@@ -155,17 +180,7 @@ def version_of(session: Session, schema: str, *, newest: int = len(MIGRATIONS)) 
     if not has_tables:
         return 0
     found = session.row("SELECT value FROM meta WHERE key = 'llmorch.schema'") if has_meta else None
-    if found is None:
-        raise StoreError(
-            f"The schema {schema!r} of {session.where} holds tables of another program; give another schema="
-        )
-    known = int(found[0])
-    if known > newest:
-        raise StoreError(
-            f"The store {session.where} has schema {known}, and this llmorch knows schemas up to {newest}; nothing was "
-            "changed. Use the newer llmorch that wrote it"
-        )
-    return known
+    return None if found is None else int(found[0])
 
 
 def is_behind(session: Session, schema: str) -> bool:
@@ -178,7 +193,7 @@ def migrate(session: Session, schema: str, *, migrations: Sequence[Sequence[str]
     newest = len(migrations)
     while (version := version_of(session, schema, newest=newest)) < newest:
         session.rollback()
-        session.run("SELECT pg_advisory_xact_lock(%(key)s)", {"key": _key(schema)})
+        _lock(session, schema)
         if version_of(session, schema, newest=newest) == version:  # else another process was quicker
             if session.row("SELECT 1 FROM pg_namespace WHERE nspname = %(schema)s", {"schema": schema}) is None:
                 session.run("CREATE SCHEMA {}".format('"' + schema.replace('"', '""') + '"'))
@@ -192,6 +207,10 @@ def migrate(session: Session, schema: str, *, migrations: Sequence[Sequence[str]
         session.commit()
 
 
+def _lock(session: Session, schema: str) -> None:
+    """Take the lock of those who migrate this schema, until the transaction ends."""
+    session.run("SELECT pg_advisory_xact_lock(%(key)s)", {"key": _key(schema)})
+
+
 def _key(schema: str) -> int:
-    """The number of the lock that those who migrate this schema take."""
     return int.from_bytes(hashlib.sha256(f"llmorch {schema}".encode()).digest()[:8], "big", signed=True)

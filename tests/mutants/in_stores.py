@@ -276,6 +276,13 @@ _FILES = (
 
 _POSTGRES = (
     Mutant(
+        "postgres-half-made",
+        "Tables that another process is making are taken for another program's (PostgreSQL).",
+        "stores/sqlalchemy/schema.py",
+        (("        known = _found(session, schema)\n    if known is None:", "    if known is None:"),),
+        ("tests/unit/stores/test_postgres_trouble.py::test_tables_that_somebody_is_making_are_waited_for",),
+    ),
+    Mutant(
         "postgres-epoch-unchecked",
         "A unit is recorded whoever owns the run (PostgreSQL).",
         "stores/sqlalchemy/units.py",

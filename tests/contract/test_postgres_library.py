@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -18,10 +17,7 @@ from llmorch.library import Collection
 from llmorch.stores.sqlalchemy import SqlAlchemyLibrary, SqlAlchemyStore
 from llmorch.testing import check_library
 from tests.contract.postgres_server import PostgresServer, shared_server
-from tests.unit.stores.postgres_parts import heard, made, new_schema, note, proxy, raw, tell
-
-if TYPE_CHECKING:
-    from llmorch.stores.sqlalchemy.session import Session
+from tests.unit.stores.postgres_parts import connected, heard, made, new_schema, note, proxy, raw, tell
 
 VOICE = Document("block", "voice", {"text": "Be brief."})
 DRAFT = Document("payload", "draft", {"blocks": ["x"]}, uses=(Use("block", "voice", version=1),))
@@ -35,14 +31,6 @@ def server(pytestconfig: pytest.Config) -> PostgresServer:
 @pytest.fixture
 def schema() -> str:
     return new_schema()
-
-
-def connected(server: PostgresServer, schema: str) -> Session:
-    from llmorch.stores.sqlalchemy.address import Address
-    from llmorch.stores.sqlalchemy.session import Session
-
-    address = Address(server.url(), schema=schema)
-    return Session(address.engine(is_reader=False), address, durability="process")
 
 
 @asynccontextmanager

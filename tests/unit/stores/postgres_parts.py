@@ -23,6 +23,8 @@ from tests.contract.postgres_server import PASSWORD, PostgresServer
 if TYPE_CHECKING:
     import psycopg
 
+    from llmorch.stores.sqlalchemy.session import Session
+
 CHILD = Path(__file__).with_name("postgres_child.py")
 LIMIT_S = 60
 
@@ -49,6 +51,14 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
             if found if isinstance(found, bool) else await found:
                 return
             await anyio.lowlevel.checkpoint()
+
+
+def connected(server: PostgresServer, schema: str) -> Session:
+    from llmorch.stores.sqlalchemy.address import Address
+    from llmorch.stores.sqlalchemy.session import Session
+
+    address = Address(server.url(), schema=schema)
+    return Session(address.engine(is_reader=False), address, durability="process")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 from llmorch import ClaimLost, LLMOrchError, MissingExtra, Orchestrator, RunNotFound, StoreBusy, StoreError
 from llmorch.stores.sqlalchemy import SqlAlchemyStore
 from tests.contract.postgres_server import PASSWORD, PostgresServer, shared_server
-from tests.unit.stores.postgres_parts import made, new_schema, note, raw, until
+from tests.unit.stores.postgres_parts import connected, made, new_schema, note, raw, until
 
 WRONG = "wrong-canary-word"
 
@@ -127,15 +127,15 @@ async def test_tables_of_others_and_of_a_newer_llmorch_are_left_alone(server: Po
 @pytest.mark.anyio
 async def test_tables_that_somebody_is_making_are_waited_for(server: PostgresServer, schema: str) -> None:
     """While they are made, they can be seen in the catalog before their version can be read."""
-    from llmorch.stores.sqlalchemy.schema import MIGRATIONS, _key
+    from llmorch.stores.sqlalchemy.schema import MIGRATIONS, _key, version_of
 
     async with opened(server.url(), schema) as store:
         await made(store, "r1")
-    found: list[str] = []
+    found: list[int] = []
+    session = connected(server, schema)
 
     async def look() -> None:
-        async with opened(server.url(), schema) as store:
-            found.append((await store.load("r1")).id)
+        found.append(await anyio.to_thread.run_sync(version_of, session, schema))
 
     with raw(server, schema) as maker:
         maker.execute("SELECT pg_advisory_lock(%s)", (_key(schema),))
@@ -146,7 +146,8 @@ async def test_tables_that_somebody_is_making_are_waited_for(server: PostgresSer
             assert not found
             maker.execute("INSERT INTO meta VALUES ('llmorch.schema', %s)", (str(len(MIGRATIONS)),))
             maker.execute("SELECT pg_advisory_unlock(%s)", (_key(schema),))
-    assert found == ["r1"]
+    session.close()
+    assert found == [len(MIGRATIONS)]
 
 
 @pytest.mark.parametrize(

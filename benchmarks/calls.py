@@ -18,7 +18,7 @@ from llmorch.providers.openai import OpenAI
 from llmorch.requests import ProviderRequest
 from llmorch.testing.mock_server import mock_server
 
-from .measure import best_cpu, best_wall
+from .measure import best_cpu, best_wall, cpu_turns
 from .table import Result, Target
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 _KEY = "no-key"
 _QUESTION = "Say hello to Ada, in one sentence, and nothing else."
 _CALLS = 640
-_ROUNDS = 12  # the best of five still moved by a tenth from run to run
+_ROUNDS = 15
 _BURST = 1_000
 _LATENCY_S = 0.05
 _TOKENS = 2_000
@@ -178,14 +178,21 @@ async def _one_width(asking: _Asking, bare: Ask, at_once: int, prefix: str) -> l
     ]  # fmt: skip
     for work in works:
         await work()  # opens connections, checks workflows
-    step, run, client, floor = (s / _CALLS * 1e6 for s in await best_cpu(_ROUNDS, *works))
-    where = f"{at_once} at once"
+    turns, where = await cpu_turns(_ROUNDS, *works), f"{at_once} at once"
+    step, run, client, floor = range(len(works))
+
+    def beside(name: str, work: int, other: int, target: Target | None = None) -> Result:
+        us, floor_us = (s / _CALLS * 1e6 for s in turns.middle(work, floor=other))
+        return Result(
+            f"{prefix}{name}, {where}", us, "us", floor_us, "aiohttp" if other == floor else "own client", target
+        )
+
     return [
-        Result(f"{prefix}chat call as a step, {where}", step, "us", client, "own client", Target(1.3, "ratio")),
-        Result(f"{prefix}chat call as a step, {where}", step, "us", floor, "aiohttp", Target(3, "ratio")),
-        Result(f"{prefix}chat call as a run, {where}", run, "us", client, "own client"),
-        Result(f"{prefix}chat call as a run, {where}", run, "us", floor, "aiohttp", Target(3, "ratio")),
-        Result(f"{prefix}own client, {where}", client, "us", floor, "aiohttp"),
+        beside("chat call as a step", step, client, Target(1.3, "ratio")),
+        beside("chat call as a step", step, floor, Target(3, "ratio")),
+        beside("chat call as a run", run, client),
+        beside("chat call as a run", run, floor, Target(3, "ratio")),
+        beside("own client", client, floor),
     ]
 
 

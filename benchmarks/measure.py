@@ -1,7 +1,8 @@
 """How a figure is taken: several times, in turn with its floor, and the best of each is kept.
 
 CPU time is the process's own, so other work on the machine adds to it only through shared caches and clocks. Taking
-turns lets a busy second hit the figure and its floor alike.
+turns lets a busy second hit the figure and its floor alike. Where a ratio is what counts, both figures are of one turn,
+that whose ratio is in the middle: the best of each may come from seconds in which the machine was not equally fast.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import gc
 import time
 from collections.abc import Awaitable, Callable
 
-__all__ = ["best_cpu", "best_wall"]
+__all__ = ["Turns", "best_cpu", "best_wall", "cpu_turns"]
 
 Work = Callable[[], Awaitable[object]]
 
@@ -25,12 +26,34 @@ async def best_wall(repeats: int, *works: Work) -> list[float]:
     return await _best(time.perf_counter, repeats, works)
 
 
+class Turns:
+    """Seconds of several pieces of work, turn by turn."""
+
+    def __init__(self, turns: list[list[float]]) -> None:
+        self._turns = turns
+
+    def middle(self, work: int, *, floor: int) -> tuple[float, float]:
+        """A work's seconds and its floor's, of the turn whose ratio is in the middle; both by their places."""
+        pairs = sorted(((turn[work], turn[floor]) for turn in self._turns), key=lambda pair: pair[0] / pair[1])
+        return pairs[len(pairs) // 2]
+
+
+async def cpu_turns(repeats: int, *works: Work) -> Turns:
+    """CPU seconds of this process for each piece of work, in turn."""
+    return Turns(await _turns(time.process_time, repeats, works))
+
+
 async def _best(clock: Callable[[], float], repeats: int, works: tuple[Work, ...]) -> list[float]:
-    found = [float("inf")] * len(works)
+    return [min(seconds) for seconds in zip(*await _turns(clock, repeats, works), strict=True)]
+
+
+async def _turns(clock: Callable[[], float], repeats: int, works: tuple[Work, ...]) -> list[list[float]]:
+    turns: list[list[float]] = []
     for _ in range(repeats):
-        for index, work in enumerate(works):
+        turns.append([])
+        for work in works:
             gc.collect()
             began = clock()
             await work()
-            found[index] = min(found[index], clock() - began)
-    return found
+            turns[-1].append(clock() - began)
+    return turns

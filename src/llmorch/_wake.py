@@ -206,13 +206,15 @@ class Waker:
         'woken'
     """
 
-    __slots__ = ("_bell", "_is_rung", "_post", "_posted")
+    __slots__ = ("_bell", "_is_rung", "_loop", "_post", "_posted")
 
     def __init__(self) -> None:
         self._posted = False
         self._is_rung = False
         self._bell: asyncio.Future[None] | _TrioBell | None = None  # what the task waits on
-        self._post = poster()
+        self._loop = None if _in_trio() else asyncio.get_running_loop()
+        self._post: Callable[[Callable[[], object]], object]
+        self._post = poster() if self._loop is None else self._loop.call_soon_threadsafe
 
     def wake(self) -> None:
         """Let the waiting task go on, or the next `wait` return at once."""
@@ -230,7 +232,7 @@ class Waker:
     async def wait(self) -> None:
         """Wait until somebody called `wake` since the last `wait` returned; one task at a time."""
         if not self._is_rung:
-            self._bell = _TrioBell() if _in_trio() else asyncio.get_running_loop().create_future()
+            self._bell = _TrioBell() if self._loop is None else self._loop.create_future()
             await self._bell
         # A wake that comes before the last line is taken for this one: its news is there when the caller looks.
         self._is_rung = False

@@ -170,8 +170,9 @@ class LiveRun:
             await self._settled.wait()
 
     async def release(self) -> None:
-        """Give up the claim of a run that was left before its end, so that another may go on with it."""
-        if self.state.finished_us is None and not self.executor.is_resting and not isinstance(self.failure, ClaimLost):
+        """Give up the claim of a run that was left before its end was recorded, so that another may go on with it."""
+        is_over = self.executor.is_resting or (self.state.finished_us is not None and self.journal.failure is None)
+        if not is_over and not isinstance(self.failure, ClaimLost):
             with anyio.move_on_after(_RELEASE_S), suppress(Exception):  # its owner is dead soon: it comes to the same
                 await self.store.release(self.journal.claim, status="running")
 

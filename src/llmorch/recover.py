@@ -105,10 +105,9 @@ class Recovery:
                 return None
         elif row.status != "running":
             return None
-        try:
+        with suppress(ClaimLost):
             return await self._recovered(row, now=now)
-        except ClaimLost:
-            return None
+        return None
 
     async def takeover(self, run_id: str) -> LiveRun | None:
         """A run of an owner that seems to live but does nothing, taken from it; None when there is nothing to take.

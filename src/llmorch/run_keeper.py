@@ -125,6 +125,9 @@ class RunKeeper(RunReader):
             ClaimLost: A living owner has it.
             WorkflowInvalid: It cannot run here, such as for want of a key.
         """
+        former = self._queries.live.get(run_id)
+        if former is not None and former.ended:
+            await former.release()  # it could not record its end: the store did not work
         live = await self._recovery.resume(run_id, budget)
         if live is not None:
             self._carry_on(live)

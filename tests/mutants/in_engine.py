@@ -10,6 +10,7 @@ _CALLS = "tests/flow/test_calls.py::"
 _FORKS = "tests/flow/test_forks.py::"
 _INBOX = "tests/flow/test_inbox.py::"
 _JOURNAL = "tests/unit/engine/test_journal.py::"
+_DELIVERY = "tests/unit/engine/test_delivery.py::"
 _RECOVERY = "tests/flow/test_recovery.py::"
 _RESUME = "tests/flow/test_resume.py::"
 _RESUME_MORE = "tests/flow/test_resume_more.py::"
@@ -92,16 +93,14 @@ _COMMITTING = (
     Mutant(
         "unit-halved",
         "A unit is committed in two transactions.",
-        "engine/journal.py",
+        "engine/delivery.py",
         (
             (
-                "return await self._handed(unit)",
+                "return await handed(self._store, unit, claim)",
                 "half = len(unit.events) // 2\n"
-                "                    reply = await self._store.append(self._claim, unit.events[:half])\n"
-                "                    self._claim.last_seq = reply.last_seq\n"
-                "                    return await self._store.append(\n"
-                "                        self._claim, unit.events[half:], status=unit.status\n"
-                "                    )",
+                "                    reply = await self._store.append(claim, unit.events[:half])\n"
+                "                    claim.last_seq = reply.last_seq\n"
+                "                    return await self._store.append(claim, unit.events[half:], status=unit.status)",
             ),
         ),
         (f"{_JOURNAL}test_what_gathers_while_a_unit_is_written_is_the_next_unit",),
@@ -129,10 +128,10 @@ _COMMITTING = (
         "engine/journal.py",
         (
             (
-                "            await _clock.sleep(pause_s)\n",
-                "            await _clock.sleep(pause_s)\n"
-                "            more = self._taken()\n"
-                "            unit = self._unit = _Unit([*unit.events, *more.events], unit.status, unit.consumed)\n",
+                "        if self._unit is None:\n            self._unit = self._taken()\n",
+                "        earlier, self._unit = self._unit, self._taken()\n"
+                "        if earlier is not None:\n"
+                "            self._unit.events = [*earlier.events, *self._unit.events]\n",
             ),
         ),
         (f"{_JOURNAL}test_a_writer_cancelled_between_two_tries_leaves_the_unit_to_the_next",),
@@ -140,7 +139,7 @@ _COMMITTING = (
     Mutant(
         "unit-dropped",
         "A unit that fails for a moment is given up.",
-        "engine/journal.py",
+        "engine/delivery.py",
         (("except (*_FOR_GOOD, *_MISTAKES):", "except Exception:"),),
         (
             f"{_JOURNAL}test_a_unit_that_fails_is_tried_again_as_it_is",
@@ -151,9 +150,43 @@ _COMMITTING = (
     Mutant(
         "commit-cancelled",
         "A commit is cancelled together with the task that waits for it.",
-        "engine/journal.py",
-        (("_wake.cancel_scope(self._deadline, shield=True)", "_wake.cancel_scope(self._deadline)"),),
+        "engine/delivery.py",
+        (
+            (
+                "shield=True) as self._scope:\n                    return await handed(",
+                "shield=False) as self._scope:\n                    return await handed(",
+            ),
+        ),
         (f"{_JOURNAL}test_a_cancelled_writer_leaves_the_unit_whole",),
+    ),
+    Mutant(
+        "hurry-unheard",
+        "A run that is stopped waits for a store that does not answer, if it was waiting already.",
+        "engine/delivery.py",
+        (("            self._job.wake()  # it", "            pass  # it"),),
+        (f"{_DELIVERY}test_a_run_that_is_stopped_does_not_wait_for_a_store_that_does_not_answer",),
+    ),
+    Mutant(
+        "left-without-end",
+        "A run that is stopped waits for a store that does not answer.",
+        "engine/delivery.py",
+        (("while not job.is_done and self._deadline == _NEVER:", "while not job.is_done:"),),
+        (f"{_DELIVERY}test_a_run_that_is_stopped_does_not_wait_for_a_store_that_does_not_answer",),
+    ),
+    Mutant(
+        "end-unsaid",
+        "A run that could not record its end keeps its claim in the process that wants to resume it.",
+        "live.py",
+        (
+            (
+                "(self.state.finished_us is not None and self.journal.failure is None)",
+                "self.state.finished_us is not None",
+            ),
+        ),
+        (
+            "tests/unit/stores/test_sqlite_trouble.py::"
+            "test_a_run_that_is_cancelled_does_not_wait_for_a_file_that_stays_locked",
+        ),
     ),
     Mutant(
         "failure-forgotten",

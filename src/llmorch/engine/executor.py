@@ -76,7 +76,7 @@ class Executor(Runners):
             self.state.status = "interrupted"  # derived: nobody owns it, and its log does not end
         elif not self._done:  # the group was cancelled from inside: by cancel(), the run's timeout, or a fatal failure
             await self._close(cancelled=self._cancelled)
-        await self.journal.flush()
+        await self._see_through()
         self._group = None
         del self._stepper
 
@@ -180,6 +180,17 @@ class Executor(Runners):
             return
         if not self._done:
             self._end_early(cancelled=cancelled)
+        await self._in_bounded_time()
+
+    async def _see_through(self) -> None:
+        """Record what is left, also when the caller is cancelled meanwhile."""
+        try:
+            await self.journal.flush()
+        except anyio.get_cancelled_exc_class():
+            await self._in_bounded_time()
+            raise
+
+    async def _in_bounded_time(self) -> None:
         self.journal.hurry(_CLEANUP_S)
         with anyio.CancelScope(shield=True), suppress(Exception):  # its cause is being raised already
             await self.journal.flush()

@@ -7,38 +7,20 @@ all that was appended before, so the start of one step and the result of another
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from collections.abc import Callable
 
 import anyio
 
-from .. import _clock, _wake
+from .. import _clock
 from .._clock import now_us
-from ..errors import ClaimLost, RunNotFound, StoreBusy, StoreCorrupt, StoreError, StoreFull
 from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed, Warned
 from ..ports import AppendReply, Claim, InboxItem, RunStore
+from .delivery import Delivery, Unit, at_once, quick_way
 from .state.run import FOLDS, RunState
 
 __all__ = ["Journal", "Partial"]
 
-_FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 1.0
-_FOR_GOOD = (ClaimLost, StoreCorrupt, RunNotFound)
-_MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError)  # in code: no second try mends them
-_log = logging.getLogger("llmorch")
-
-
-@dataclass(slots=True)
-class _Unit:
-    """What is committed in one transaction, and tried again as it is: a store knows a unit it has by its events."""
-
-    events: Sequence[Event]
-    status: str | None
-    consumed: Sequence[InboxItem]
-    wake_at: int | None = None
+_LOOK_FOR_SPACE_S = 1.0
 
 
 class Partial:
@@ -74,9 +56,9 @@ class Journal:
     """
 
     __slots__ = (
-        "_append_now", "_buffer", "_busy", "_claim", "_consumed", "_deadline", "_is_full", "_run_id", "_scope", "_seq",
-        "_status", "_store", "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure",
-        "is_instant", "mail", "partial", "state", "watchers",
+        "_append_now", "_buffer", "_busy", "_claim", "_consumed", "_delivery", "_is_full", "_run_id", "_seq", "_status",
+        "_store", "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure", "is_instant",
+        "mail", "partial", "state", "watchers",
     )  # fmt: skip
 
     def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
@@ -90,9 +72,8 @@ class Journal:
         self.failure: BaseException | None = None
         self._store = store
         self.is_instant: bool = getattr(store, "is_instant", False)
-        self._append_now: Callable[..., AppendReply] | None = None
-        if _is_prompt(type(store)):
-            self._append_now = getattr(store, "append_now", None)
+        self._append_now: Callable[..., AppendReply] | None = quick_way(store, "append_now")
+        self._delivery: Delivery | None = None
         self._claim = claim
         self._run_id = claim.run_id
         self._seq = claim.last_seq
@@ -102,9 +83,7 @@ class Journal:
         self._status: str | None = None
         self._wake_at: int | None = None
         self._consumed: list[InboxItem] | None = None
-        self._unit: _Unit | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._deadline = float("inf")
+        self._unit: Unit | None = None
         self._is_full = False
 
     @property
@@ -175,9 +154,14 @@ class Journal:
 
     def hurry(self, limit_s: float) -> None:
         """Wait no longer than so many seconds for what is being committed, and for what comes after it."""
-        self._deadline = min(self._deadline, anyio.current_time() + limit_s)
-        if self._scope is not None:
-            self._scope.deadline = self._deadline
+        self._to_store.hurry(limit_s)
+
+    @property
+    def _to_store(self) -> Delivery:
+        """The way to a store that takes its time; other runs do without."""
+        if self._delivery is None:
+            self._delivery = Delivery(self._store)
+        return self._delivery
 
     def warn_full(self) -> None:
         """Say once that the store is full and the run waits for space."""
@@ -195,15 +179,15 @@ class Journal:
         """Return when the store has room again."""
         self.warn_full()
         while self.is_full:
-            await _clock.sleep(_LONGEST_PAUSE_S)
+            await _clock.sleep(_LOOK_FOR_SPACE_S)
 
-    def _taken(self) -> _Unit:
+    def _taken(self) -> Unit:
         """Everything that waits, as one unit."""
         events, self._buffer = self._buffer, []
         status, self._status = self._status, None
         consumed, self._consumed = self._consumed, None
         wake_at, self._wake_at = self._wake_at, None
-        return _Unit(events, status, consumed or (), wake_at)
+        return Unit(events, status, consumed or (), wake_at)
 
     async def _commit(self) -> None:
         """Commit what waits, or first the unit whose end is not known."""
@@ -211,57 +195,17 @@ class Journal:
             self._unit = self._taken()
         self._busy = True
         try:
-            reply = await self._stored(self._unit)
+            reply = await self._to_store.through(self._unit, self._claim, on_full=self.warn_full)
         except Exception as error:  # whatever the store raises that is for good
             self.failure = error
             raise
-        finally:  # cancelled between two tries, the unit stays, and goes first next time
+        finally:  # cancelled meanwhile or between two tries, the unit stays, and goes first next time
             self._busy = False
             if self._turn is not None:
                 self._turn.set()
                 self._turn = None
         self._unit = None
         self._committed(reply)
-
-    async def _stored(self, unit: _Unit) -> AppendReply:
-        """Hand the unit to the store until it has it: it may hold an answer that was paid for.
-
-        Raises:
-            ClaimLost: Another process owns the run.
-            StoreCorrupt: The store is damaged.
-            StoreBusy: It took longer than a run that is being cancelled may wait.
-        """
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                with _wake.cancel_scope(self._deadline, shield=True) as self._scope:
-                    return await self._handed(unit)
-                raise StoreBusy(
-                    f"Run {self._claim.run_id} was stopped, and its last {len(unit.events)} events could not be "
-                    "recorded in time; recover it when the store works again",
-                    run_id=self._claim.run_id,
-                )
-            except (*_FOR_GOOD, *_MISTAKES):
-                raise
-            except Exception as error:  # a store may raise anything; what it holds is worth another try
-                if anyio.current_time() >= self._deadline or getattr(self._store, "is_closed", False):
-                    raise
-                _log.warning("run %s: its log cannot be written just now (%s); trying again", self._claim.run_id, error)
-                if isinstance(error, StoreFull):
-                    self.warn_full()
-            finally:
-                self._scope = None
-            await _clock.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _handed(self, unit: _Unit) -> Coroutine[Any, Any, AppendReply]:
-        """The unit on its way to the store; what most units do not have is left out."""
-        store, claim = self._store, self._claim
-        if unit.wake_at is not None:
-            return store.append(claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at)
-        if unit.consumed:
-            return store.append(claim, unit.events, status=unit.status, consumed=unit.consumed)
-        return store.append(claim, unit.events, status=unit.status)
 
     async def let_go(self, status: str) -> bool:
         """Give the run up in this status; False when others have left something for it, and then nothing changed."""
@@ -274,7 +218,7 @@ class Journal:
         append = self._append_now
         try:
             if append is None:
-                reply = _at_once(self._handed(self._taken()))
+                reply = at_once(self._store, self._taken(), self._claim)
             elif self._status is None and self._consumed is None:
                 events, self._buffer = self._buffer, []
                 reply = append(self._claim, events)  # the usual unit, several times a call
@@ -311,25 +255,3 @@ class Journal:
         partial.add(text)
         for watcher in self.watchers:
             watcher(delta)
-
-
-@cache
-def _is_prompt(kind: type) -> bool:
-    """Whether stores of a class commit without a coroutine; not where a subclass has an `append` of its own."""
-    homes = [next((one for one in kind.__mro__ if name in vars(one)), None) for name in ("append", "append_now")]
-    return homes[1] is not None and homes[0] is homes[1]
-
-
-def _at_once(appending: Coroutine[Any, Any, AppendReply]) -> AppendReply:
-    """What a coroutine gives that never waits.
-
-    Raises:
-        StoreError: It waits after all.
-    """
-    try:
-        appending.send(None)
-    except StopIteration as done:
-        reply: AppendReply = done.value
-        return reply
-    appending.close()
-    raise StoreError("a store says is_instant and waits in append(); it may not say so")

@@ -183,6 +183,7 @@ class Runners:
         count, since = 0, monotonic()
         while ready.left and not self._halted:
             places.turns = turn = places.turns + 1
+            committed = journal.committed
             work = advance(*ready.popleft())
             if work is not None:
                 if ready.left:
@@ -196,9 +197,9 @@ class Runners:
                 await journal.flush()
             count += 1
             if count >= _STEPS_PER_CHECKPOINT or monotonic() - since > _SECONDS_PER_CHECKPOINT:
-                # While a step waited for its answer others ran: a pause then would only give what it made ready away,
-                # to a helper that is born for it.
-                if places.turns == turn:
+                # While a step waited, for its answer or for a commit, others ran: a pause then would only give what it
+                # made ready away, to a helper that is born for it.
+                if places.turns == turn and (journal.is_instant or journal.committed == committed):
                     await anyio.lowlevel.checkpoint()
                 if places.contended:
                     return

@@ -175,7 +175,7 @@ class Stepper(Containers):
 
     async def _leaf(self, state: StepState, seq: int) -> None:
         """Run a payload or function and record how it ended."""
-        action, args = state.step.definition.action, arguments(state)
+        action, args = state.step.definition.action, state.args or arguments(state)
         journal = self.journal
         try:
             match action:

@@ -214,7 +214,7 @@ def copy_data(value: Data) -> Data:
     """The same data in fresh containers: every reader gets its own."""
     kind: object = value.__class__
     if kind is list:
-        return [copy_data(item) for item in value]
+        return [item if item.__class__ is str else copy_data(item) for item in value]  # lists of text are the long ones
     if kind is dict:
         return {key: copy_data(item) for key, item in value.items()}
     return value

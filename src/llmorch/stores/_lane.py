@@ -18,7 +18,7 @@ from .._clock import monotonic
 from .._wake import Waker
 from ..errors import StoreError
 
-__all__ = ["Job", "Lane", "Outcome", "Work"]
+__all__ = ["Home", "Job", "Lane", "Outcome", "Work"]
 
 T = TypeVar("T")
 Work = Callable[[Any], T]  # Any: a connection of whatever database the lane is of
@@ -27,105 +27,135 @@ _GROUP = 512
 _AT_EXIT_S = 2.0
 
 
-class Job(Generic[T]):
+class Job(Waker, Generic[T]):
     """Something to do on a database connection, and the task that waits for it.
 
     The task may stop waiting; the job is carried out all the same.
+
+    Attributes:
+        is_done: It was carried out or refused: `given` says which.
+        then: Told what it gave, once that is committed; called on the lane's thread.
 
     Args:
         patience_s: For how many seconds a locked database is tried again; None is for ever, on a full disk too.
         size: About how many bytes it writes.
     """
 
-    __slots__ = ("_error", "_is_done", "_waker", "due", "is_withdrawn", "patience_s", "result", "size", "work")
+    __slots__ = ("_error", "due", "is_done", "is_withdrawn", "patience_s", "result", "size", "then", "work")
 
-    def __init__(self, work: Work[T], *, patience_s: float | None, size: int = 0) -> None:
+    def __init__(
+        self, work: Work[T], *, patience_s: float | None, size: int = 0, then: Callable[[T], None] | None = None
+    ) -> None:
+        super().__init__()
         self.work = work
+        self.then = then
         self.patience_s = patience_s
         self.size = size
         self.due = None if patience_s is None else monotonic() + patience_s
         self.is_withdrawn = False
-        self._waker = _Waker()
-        self._is_done = False
+        self.is_done = False
         self.result: T | None = None
         self._error: Exception | None = None
 
     def finish(self, result: T) -> None:
         """It is done; called on the lane's thread."""
         self._settle(result, None)
-        self._waker.wake()
+        self.wake()
 
     def fail(self, error: Exception) -> None:
         """It cannot be done; called on the lane's thread."""
         self._settle(None, error)
-        self._waker.wake()
+        self.wake()
 
     @staticmethod
     def answer(outcomes: Iterable[Outcome]) -> None:
-        """Finish or fail many at once, which costs each event loop one wake-up; called on the lane's thread."""
-        wakers: list[_Waker] = []
+        """Finish or fail many at once, which costs each event loop one wake-up; called on the lane's thread.
+
+        Waking a loop from another thread is a system call in which Python's lock is let go of, so that the loop runs
+        first and the other thread waits for it; once for each job it would be most of what a commit costs.
+        """
+        by_loop: dict[object, list[Job[object]]] = {}
         for job, result, error in outcomes:
             job._settle(result, error)
-            wakers.append(job._waker)
-        _Waker.wake_all(wakers)
+            if not job._posted:
+                job._posted = True
+                by_loop.setdefault(job._loop or job._post, []).append(job)
+        for those in by_loop.values():
+            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+                those[0]._post(partial(_set_all, those))
 
     def _settle(self, result: T | None, error: Exception | None) -> None:
-        if not self._is_done:
+        if not self.is_done:
             self.result = result
             self._error = error
-            self._is_done = True
+            if self.then is not None and error is None:
+                self.then(cast("T", result))
+            self.is_done = True
 
-    async def outcome(self) -> T:
+    def given(self) -> T:
+        """What it gave, once it is done; what it raised is raised here."""
+        if self._error is not None:
+            raise self._error
+        return cast("T", self.result)
+
+    async def outcome(self, *, undo: Callable[[T], None] | None = None) -> T:
         """Wait until it is done; what it raised is raised here.
 
         A caller that is cancelled gets the cancellation, but not before it is decided whether the job is done: a job
         with patience is given up at the next try, one without is seen through.
+
+        Args:
+            undo: Told of what was committed for a caller that was cancelled meanwhile.
         """
         try:
-            while not self._is_done:
-                await self._waker.wait()
+            while not self.is_done:
+                await self.wait()
         except GeneratorExit:  # nobody runs this coroutine any more
             raise
         except BaseException:
             self.is_withdrawn = self.patience_s is not None
             with anyio.CancelScope(shield=True):
-                while not self._is_done:
-                    await self._waker.wait()
+                while not self.is_done:
+                    await self.wait()
+            if undo is not None and self.result is not None:
+                undo(self.result)
             raise
-        if self._error is not None:
-            raise self._error
-        return cast("T", self.result)
+        return self.given()
 
 
 Outcome = tuple[Job[object], object, Exception | None]
 """A job, what it gave, and the error that is its answer instead."""
 
 
-class _Waker(Waker):
-    """A Waker that can be woken together with others.
+def _set_all(jobs: Iterable[Job[object]]) -> None:
+    for job in jobs:
+        job._set()
 
-    Waking a loop from another thread is a system call in which Python's lock is let go of, so that the loop runs first
-    and the other thread waits for it; once for each job it would be most of what a commit costs.
+
+class Home:
+    """The process that made a store: one that was forked from it may not use it.
+
+    Args:
+        where: The store's database, for texts.
     """
 
-    __slots__ = ()
+    __slots__ = ("_pid", "_where")
 
-    @staticmethod
-    def wake_all(wakers: Iterable[_Waker]) -> None:
-        """Wake each, with one call into every event loop."""
-        by_loop: dict[object, list[_Waker]] = {}
-        for waker in wakers:
-            if not waker._posted:
-                waker._posted = True
-                by_loop.setdefault(waker._post, []).append(waker)
-        for those in by_loop.values():
-            with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-                those[0]._post(partial(_Waker._set_all, those))
+    def __init__(self, where: object) -> None:
+        self._pid = os.getpid()
+        self._where = where
 
-    @staticmethod
-    def _set_all(wakers: Iterable[_Waker]) -> None:
-        for waker in wakers:
-            waker._set()
+    def check(self) -> None:
+        """Be sure to be in that process.
+
+        Raises:
+            StoreError: This is another one.
+        """
+        if os.getpid() != self._pid:
+            raise StoreError(
+                f"This store of {self._where} was made in process {self._pid} and is used in process {os.getpid()}, "
+                "forked from it; make a new store there"
+            )
 
 
 class Lane:
@@ -148,7 +178,7 @@ class Lane:
         self._guard = threading.Lock()
         _living.add(self)
 
-    def put(self, job: Job[T]) -> None:
+    def put(self, job: Job[Any]) -> None:  # Any: whatever the job gives
         """Queue a job.
 
         Raises:
@@ -163,7 +193,7 @@ class Lane:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-            self._jobs.put(cast("Job[object]", job))
+            self._jobs.put(job)
 
     def stop(self) -> None:
         """Let the thread end when the jobs queued so far are done; returns at once."""

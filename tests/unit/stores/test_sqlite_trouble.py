@@ -23,7 +23,7 @@ from llmorch.events import CallFinished, CallStarted
 from llmorch.stores.sqlite import SqliteStore
 from llmorch.stores.sqlite.owners import Owners
 from tests.architecture.tree import ROOT
-from tests.unit.stores.sqlite_parts import until
+from tests.unit.stores.sqlite_parts import locked, until
 from tests.unit.stores.sqlite_users import Model, chain, good_store, mark, sums
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +123,27 @@ async def test_a_run_waits_for_a_program_that_locks_the_file(tmp_path: Path) -> 
             trouble="store-busy",
             refused=refuses(StoreBusy, r"stayed locked for 0\.4 s"),
         )
+
+
+async def test_a_run_that_is_cancelled_does_not_wait_for_a_file_that_stays_locked(tmp_path: Path) -> None:
+    model = Model(hold_at="s2")
+    store = SqliteStore(tmp_path / "runs.db")
+    async with Orchestrator(store, providers=[model.provider], model="scripted:m") as orchestrator:
+        handle = await orchestrator.start(chain(3))
+        await model.reached.wait()
+        with locked(store.path):
+            model.go_on.set()
+            await until(lambda: store.trouble == "store-busy")
+            with anyio.fail_after(20):
+                await handle.cancel()
+                with pytest.raises(StoreBusy, match="was stopped, and its last 4 events could not be recorded"):
+                    await handle.result()
+            assert store.trouble == "store-busy"
+        await until(lambda: store.trouble is None)
+        again = await orchestrator.resume(handle.id)
+        run = await again.result()
+        assert (run.status, run.output) == ("succeeded", "fine")
+    assert model.asked == ["s1", "s2", "s3"]
 
 
 async def test_a_run_waits_for_room_on_a_full_disk(tmp_path: Path) -> None:

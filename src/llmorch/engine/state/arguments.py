@@ -97,7 +97,11 @@ def _item_arguments(owner: StepState, index: int) -> dict[str, Data]:
     if owner.map.args is None:
         owner.map.args = arguments(owner)
     each = owner.step.each
-    return {name: copy_data(value[index] if name in each else value) for name, value in owner.map.args.items()}
+    args: dict[str, Data] = {}
+    for name, value in owner.map.args.items():
+        given = value[index] if name in each else value
+        args[name] = given if given.__class__ is str else copy_data(given)
+    return args
 
 
 def _iteration_arguments(owner: StepState, index: int) -> dict[str, Data]:

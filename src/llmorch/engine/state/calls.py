@@ -29,7 +29,8 @@ def _call_started(run: RunState, event: CallStarted) -> None:
 
 def _call_finished(run: RunState, event: CallFinished) -> None:
     state = run.steps.get(event.step) or run.at(event.step)
-    if event.call == state.call_count:
+    last = state.asked
+    if last is not None and event.call == last.call:
         was_lost, state.is_lost = state.is_lost, False
         state.answered = event
     else:

@@ -17,7 +17,7 @@ from ...errors import MissingExtra, StoreError
 from ...events import Event
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
-from .._lane import Job, Lane
+from .._lane import Home, Job, Lane
 from .._rows import unit_of
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ class SqlAlchemyStore:
         from .parts import Parts
 
         self.owner = owner or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._pid = os.getpid()
         self._patience_s = patience_s
         self._parts = parts = Parts(
             url, schema=schema, durability=durability, lease_s=lease_s, renew_s=renew_s, patience_s=patience_s
         )
+        self._home = Home(self.where)
         self._is_open = False
         for stop in (parts.reader.lane.stop, parts.writer.lane.stop, parts.pulse.stop, parts.watch.stop):
             weakref.finalize(self, stop).atexit = False  # at exit the lanes are waited for as well
@@ -134,11 +134,24 @@ class SqlAlchemyStore:
         wake_at: int | None = None,
     ) -> AppendReply:
         """Commit one unit; see `RunStore.append`."""
+        job = self.append_soon(claim, events, status=status, consumed=consumed, wake_at=wake_at)
+        return await job.outcome()
+
+    def append_soon(
+        self,
+        claim: Claim,
+        events: Sequence[Event],
+        *,
+        status: str | None,
+        consumed: Sequence[InboxItem],
+        wake_at: int | None,
+    ) -> Job[AppendReply]:
+        """The same as a job that is carried out whether or not anybody waits for it."""
         self._begin()
         work = self._parts.units.append(
             claim, tuple(events), unit=unit_of(events), status=status, consumed=tuple(consumed), wake_at=wake_at
         )
-        return await self._put(self._parts.writer.lane, work, patience_s=None).outcome()
+        return self._put(self._parts.writer.lane, work, patience_s=None)
 
     async def claim(self, run_id: str, owner: str, *, takeover: bool = False) -> Claim:
         """Become the owner; see `RunStore.claim`."""
@@ -215,21 +228,14 @@ class SqlAlchemyStore:
 
     async def aclose(self) -> None:
         """Commit what is queued, end all threads and give up all claims; what it owned is then without an owner."""
-        self._check_process()
+        self._home.check()
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._parts.close)
 
     # The two lanes
 
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise StoreError(
-                f"This store of {self.where} was made in process {self._pid} and is used in process {os.getpid()}, "
-                "forked from it; make a new store there"
-            )
-
     def _begin(self) -> None:
-        self._check_process()
+        self._home.check()
         self._parts.start()
 
     def _put(self, lane: Lane, work: Callable[[Session], T], *, patience_s: float | None) -> Job[T]:
@@ -246,12 +252,7 @@ class SqlAlchemyStore:
         """
         self._begin()
         job = self._put(self._parts.writer.lane, work, patience_s=self._patience_s)
-        try:
-            return await job.outcome()
-        except BaseException:
-            if undo is not None and job.result is not None:
-                undo(job.result)
-            raise
+        return await job.outcome(undo=undo)
 
     def _leave(self, run_id: str, epoch: int) -> None:
         """Nobody carries it out: it counts as without an owner, so that this process may recover it."""

@@ -16,7 +16,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from ...errors import StoreError
-from .._lane import Job
+from .._lane import Home, Job
 from .backup import Restored, back_up, restore
 from .copies import snapshot
 from .faults import Refused, Trouble, error_of, trouble_of
@@ -71,7 +71,7 @@ class Database:
         if durability not in ("power", "process"):
             raise ValueError(f"durability must be 'power' or 'process', not {durability!r}")
         self._place = Place(Path(path).expanduser())
-        self._pid = os.getpid()
+        self._home = Home(self._place.database)
         self._patience_s = patience_s
         self._owners = Owners(self._place.owners)
         busy_s = min(1.0, patience_s / 2)
@@ -126,19 +126,14 @@ class Database:
         Args:
             undo: Told of what was committed for a caller that was cancelled meanwhile.
         """
-        self._check_process()
+        self._home.check()
         job = Job(work, patience_s=self._patience_s)
         self._writer.lane.put(job)
-        try:
-            return await job.outcome()
-        except BaseException:
-            if undo is not None and job.result is not None:
-                undo(job.result)
-            raise
+        return await job.outcome(undo=undo)
 
     async def read(self, work: Work[T]) -> T:
         """What the work finds in one snapshot; for adapters that keep other things in the same file."""
-        self._check_process()
+        self._home.check()
         if not self._is_open:
             await self._open()
         job = Job(work, patience_s=self._patience_s)
@@ -159,7 +154,7 @@ class Database:
 
     async def aclose(self) -> None:
         """Commit what is queued, end both threads and let go of all owners; what it owned is then without one."""
-        self._check_process()
+        self._home.check()
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._join)
 
@@ -168,13 +163,6 @@ class Database:
         self._reader.lane.join()  # first: the last connection of all moves the log into the database, and must write
         self._writer.lane.stop()
         self._writer.lane.join()
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._pid:
-            raise StoreError(
-                f"This store of {self.path} was made in process {self._pid} and is used in process {os.getpid()}, "
-                "forked from it; make a new store there"
-            )
 
     # The file as a whole: each on a thread and a connection of its own
 
@@ -266,7 +254,7 @@ class Database:
         return Migration(present, len(MIGRATIONS), backup)
 
     async def _apart(self, work: Callable[[], T]) -> T:
-        self._check_process()
+        self._home.check()
         return await anyio.to_thread.run_sync(work)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from ...events import Event
@@ -92,16 +92,32 @@ class SqliteStore(Database):
         wake_at: int | None = None,
     ) -> AppendReply:
         """Commit one unit; see `RunStore.append`."""
-        self._check_process()
+        job = self.append_soon(claim, events, status=status, consumed=consumed, wake_at=wake_at)
+        return await job.outcome()
+
+    def append_soon(
+        self,
+        claim: Claim,
+        events: Sequence[Event],
+        *,
+        status: str | None,
+        consumed: Sequence[InboxItem],
+        wake_at: int | None,
+    ) -> Job[AppendReply]:
+        """The same as a job that is carried out whether or not anybody waits for it."""
+        self._home.check()
         unit = unit_of(events)
         work = self._units.append(claim, events, unit=unit, status=status, consumed=consumed, wake_at=wake_at)
-        size = sum([len(columns[5]) for columns in unit]) + _EVENT_OVERHEAD * len(unit)
-        job = Job(work, patience_s=None, size=size)
+        size = _EVENT_OVERHEAD * len(unit)
+        for columns in unit:
+            size += len(columns[5])
+        then = self._ended(claim.run_id, claim.epoch) if status in FINAL else None
+        job = Job(work, patience_s=None, size=size, then=then)
         self._writer.lane.put(job)
-        reply = await job.outcome()
-        if status in FINAL:
-            self._owners.drop(claim.run_id, claim.epoch)
-        return reply
+        return job
+
+    def _ended(self, run_id: str, epoch: int) -> Callable[[AppendReply], None]:
+        return lambda _: self._owners.drop(run_id, epoch)
 
     async def claim(self, run_id: str, owner: str, *, takeover: bool = False) -> Claim:
         """Become the owner; see `RunStore.claim`."""

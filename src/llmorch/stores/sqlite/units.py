@@ -34,14 +34,14 @@ _INSERT_DEFINITION = (
     "ON CONFLICT(sha) DO UPDATE SET body = excluded.body WHERE body IS NULL AND excluded.body IS NOT NULL"
 )
 _INSERT_ITEM = "INSERT OR IGNORE INTO inbox(run, kind, step, call, data, at, by) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_GUARD = (
+_FIND = (  # RETURNING of the updates would say the same, and make a table in memory for it each time
+    "SELECT n, EXISTS(SELECT 1 FROM inbox WHERE run = runs.n AND taken = 0) FROM runs"
     " WHERE id = ? AND epoch = ? AND last_seq = ? "
-    "RETURNING n, EXISTS(SELECT 1 FROM inbox WHERE run = runs.n AND taken = 0)"
 )
-_ADVANCE = "UPDATE runs SET last_seq = ?, recoveries = recoveries * ?" + _GUARD
+_ADVANCE = "UPDATE runs SET last_seq = ?, recoveries = recoveries * ? WHERE n = ?"
 _ENTER = (
     "UPDATE runs SET last_seq = ?, recoveries = recoveries * ?, status = ?, wake_at = ?, "
-    "finished_at = iif(?, coalesce(finished_at, ?), NULL), owner = iif(?, NULL, owner)" + _GUARD
+    "finished_at = iif(?, coalesce(finished_at, ?), NULL), owner = iif(?, NULL, owner) WHERE n = ?"
 )
 _TAKE = "UPDATE inbox SET taken = 1, data = NULL WHERE run = ? AND kind = ? AND step = ? AND call = ?"
 _IS_WAITING = "SELECT EXISTS(SELECT 1 FROM inbox WHERE run = ? AND taken = 0)"
@@ -135,18 +135,16 @@ class Units:
         factor = 0 if is_record else 1
 
         def work(connection: sqlite3.Connection) -> AppendReply:
-            found = None
-            if follows:
-                guard = (run_id, epoch, before)
-                if status is None:
-                    found = connection.execute(_ADVANCE, (last_seq, factor, *guard)).fetchone()
-                else:
-                    is_final = status in FINAL
-                    change = (last_seq, factor, status, wake_at, is_final, now_us(), is_final)
-                    found = connection.execute(_ENTER, (*change, *guard)).fetchone()
+            found = connection.execute(_FIND, (run_id, epoch, before)).fetchone() if follows else None
             if found is None:
                 return self._refuse(connection, claim, events, unit)
             n, is_waiting = found
+            if status is None:
+                connection.execute(_ADVANCE, (last_seq, factor, n))
+            else:
+                is_final = status in FINAL
+                change = (last_seq, factor, status, wake_at, is_final, now_us(), is_final)
+                connection.execute(_ENTER, (*change, n))
             insert_events(connection, unit, run=n)
             if consumed:
                 connection.executemany(_TAKE, [(n, item.kind, item.step, item.call) for item in consumed])

@@ -63,7 +63,7 @@ def _by_name(definition: WorkflowDef, sources: Iterable[Mapping[str, Any]], mist
     given: dict[str, Any] = {}
     for source in sources:
         for key, value in source.items():
-            name = names.get(plain_name(key))
+            name = names.get(key) or names.get(plain_name(key))
             if name is None:
                 mistakes.append(f"there is no input {key!r}{did_you_mean(key, definition.inputs)}")
             elif name in given:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, cast
-from weakref import WeakSet
+from typing import Any
 
 import anyio
 
 from . import _wake
 from ._clock import now_us
 from ._json import sha256
-from .answers import OnAsk, checked_on_ask
+from .answers import OnAsk
 from .catalog import ModelCatalog
 from .definition.actions import scripts_in
 from .definition.workflow import WorkflowDef
@@ -33,7 +33,7 @@ from .planner.checks import check, unpriced
 from .policies.limits import Limits
 from .ports import Claim, RunRow, RunStore
 from .queries import Queries
-from .run_options import Caching, RunOptions, checked_budget
+from .run_options import Caching, RunOptions
 from .runid import new_run_id
 from .scripts.find import ScriptNotFound, find_script
 from .workflow import Workflow
@@ -41,6 +41,9 @@ from .workflow import Workflow
 __all__ = ["Launcher"]
 
 _THREADS = 64
+_PASSED = "launchers it has passed"  # their numbers: to ask a set of weak references takes ten times as long
+_REMEMBERED = 7
+_numbers = count()
 
 
 class Launcher:
@@ -82,6 +85,7 @@ class Launcher:
         self._services: Services | None = None
         self._limiter: anyio.CapacityLimiter | None = None
         self._loop: object = None
+        self._number = next(_numbers)
 
     @property
     def _store(self) -> RunStore:
@@ -103,18 +107,16 @@ class Launcher:
         Raises:
             WorkflowInvalid: It cannot run; every fault is listed.
         """
-        workflow = cast("Workflow[Any]", action) if isinstance(action, Workflow) else one_step(action, given())
+        workflow: Workflow[Any] = action if isinstance(action, Workflow) else one_step(action, given())
         definition, faults = workflow.draft()
-        passed = cast("WeakSet[Launcher] | None", definition.memo.get("passed"))
-        if passed is None:
-            definition.memo["passed"] = passed = WeakSet[Launcher]()
-        if not faults and self in passed:
+        passed: tuple[int, ...] = definition.memo.get(_PASSED, ())
+        if not faults and self._number in passed:
             return definition
         checked = check(definition, self.catalog)
         faults = (*faults, *(fault for fault in checked.faults if fault not in faults))
         if faults:
             raise WorkflowInvalid(faults=faults, workflow=definition.name)
-        passed.add(self)
+        definition.memo[_PASSED] = (*passed[-_REMEMBERED:], self._number)
         return definition
 
     def refuse_unpriced(self, definition: WorkflowDef, budget: Budget) -> None:
@@ -147,26 +149,25 @@ class Launcher:
             IdempotencyConflict: The key was used with another workflow or other inputs.
         """
         self.bind()
-        limit_s, tags = options.checked_timeout(), options.checked_tags()
-        budget = checked_budget(options.budget) or self.budget
+        wish = options.checked()
+        budget = wish.budget or self.budget
         definition = self.checked(action, lambda: () if isinstance(values, str) else {*(values or ()), *inputs})
         if budget is not None:
             self.refuse_unpriced(definition, budget)
         self._refuse_scriptless(definition)
-        on_ask = checked_on_ask(options.on_ask)
-        prepared = prepare_inputs(definition, values, keywords=inputs, options=options.used())
+        prepared = prepare_inputs(definition, values, keywords=inputs, options=wish.used)
         started = RunStarted(
             definition.name,
             inputs=prepared,
             budget=None if budget is None else budget.model_dump(),
-            timeout=limit_s,
-            tags=tags,
-            metadata=options.noted(),
+            timeout=wish.timeout_s,
+            tags=wish.tags,
+            metadata=dict(wish.metadata),
             run_id=new_run_id(),
             at_us=now_us(),
             seq=1,
         )
-        return await self.put(definition, [started], key=options.checked_key(), on_ask=on_ask)
+        return await self.put(definition, [started], key=wish.key, on_ask=wish.on_ask)
 
     def _refuse_scriptless(self, definition: WorkflowDef) -> None:
         """Nothing, unless a script is not where scripts are looked for; not while planning, which opens nothing.
@@ -175,6 +176,8 @@ class Launcher:
             WorkflowInvalid: One is not.
         """
         found = definition.memo.get("scripts")
+        if found == ():
+            return
         if found is None:
             found = definition.memo["scripts"] = tuple(scripts_in(definition))
         faults: list[str] = []
@@ -207,19 +210,12 @@ class Launcher:
             from .definition.stored import stored  # not until a run is to outlive its process
 
             started.definition, body = stored(definition)
+        inputs_sha = "" if instant and key is None else sha256(started.inputs)
+        # By position: names would take as long as the row itself. It is running, in its first epoch.
         row = RunRow(
-            id=started.run_id,
-            workflow=definition.name,
-            status="running",
-            epoch=1,
-            owner=self.owner,
-            last_seq=len(events),
-            created_at=started.at_us,
-            idempotency_key=key,
-            definition_sha=started.definition or "",
-            inputs_sha="" if instant and key is None else sha256(started.inputs),
-            tags=started.tags,
-        )
+            started.run_id, definition.name, "running", 1, self.owner, len(events), started.at_us, None, key,
+            started.definition or "", inputs_sha, started.tags,
+        )  # fmt: skip
         kept = await store.create(row, events, definition=body)
         if kept.id != row.id:
             self.queries.known.setdefault(definition.name, definition)  # its process may have died

@@ -64,8 +64,9 @@ class RunKeeper(RunReader):
 
     def _see_to_deadline(self, live: LiveRun) -> None:
         """Go on with a run that waits for people when the time of one of them is up."""
-        questions = live.state.questions if live.executor.is_resting else None
-        deadlines = [found.deadline for found in (questions or {}).values() if found.deadline is not None]
+        if not live.executor.is_resting:
+            return
+        deadlines = [found.deadline for found in (live.state.questions or {}).values() if found.deadline is not None]
         if deadlines:
             run_id = live.state.run_id
             former = self._alarms.get(run_id)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from ._clock import seconds
-from .answers import OnAsk
+from .answers import OnAsk, checked_on_ask
 from .models.policy import Budget
 from .models.values import Data, to_data
 from .ports import ResponseCache
@@ -19,7 +19,27 @@ __all__ = ["Caching", "RunOptions", "caching", "checked_budget"]
 _LONGEST_KEY = 255
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Checked:
+    """The options of one run as they are to be kept to; those of `RunOptions`, with the timeout in seconds.
+
+    Attributes:
+        used: What was set, by name; an input of the same name may have been meant.
+    """
+
+    budget: Budget | None = None
+    timeout_s: float | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Data] = field(default_factory=dict[str, Any])
+    key: str | None = None
+    on_ask: OnAsk | None = None
+    used: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+_USUAL = Checked()
+
+
+@dataclass(slots=True)
 class RunOptions:
     """The options of one run as its caller gave them.
 
@@ -39,9 +59,16 @@ class RunOptions:
     idempotency_key: str | None = None
     on_ask: OnAsk | None = None
 
-    def used(self) -> dict[str, object]:
-        """Those that are set, by name; an input of the same name may have been meant."""
-        return {
+    def checked(self) -> Checked:
+        """What they come to.
+
+        Raises:
+            TypeError: One is of the wrong type.
+            ValueError: The timeout leaves no time, the key identifies nothing, or the metadata are no data.
+        """
+        if self == _UNSET:
+            return _USUAL
+        used = {
             "budget": self.budget,
             "timeout": self.timeout,
             "tags": self.tags or None,
@@ -49,9 +76,17 @@ class RunOptions:
             "idempotency_key": self.idempotency_key,
             "on_ask": self.on_ask,
         }
+        return Checked(
+            checked_budget(self.budget),
+            self._timeout_s(),
+            self._tags(),
+            to_data(self.metadata, where="metadata") if self.metadata else {},
+            self._key(),
+            checked_on_ask(self.on_ask),
+            {name: value for name, value in used.items() if value is not None},
+        )
 
-    def checked_key(self) -> str | None:
-        """The idempotency key; raises TypeError or ValueError for what identifies nothing."""
+    def _key(self) -> str | None:
         key = self.idempotency_key
         if key is None:
             return None
@@ -64,8 +99,7 @@ class RunOptions:
             )
         return key
 
-    def checked_timeout(self) -> float | None:
-        """The timeout in seconds; raises TypeError or ValueError for what leaves no time."""
+    def _timeout_s(self) -> float | None:
         timeout = self.timeout
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float | timedelta)):
             raise TypeError(f"timeout= takes seconds or a timedelta, not {timeout!r}")
@@ -74,10 +108,7 @@ class RunOptions:
             raise ValueError(f"timeout={limit_s:g} leaves no time; leave it out for no limit")
         return limit_s
 
-    def checked_tags(self) -> tuple[str, ...]:
-        """The tags; raises TypeError for a bare text and for what are no words."""
-        if self.tags == ():
-            return ()
+    def _tags(self) -> tuple[str, ...]:
         if isinstance(self.tags, str):
             raise TypeError(f"tags takes several: write [{self.tags!r}]")
         tags = tuple(self.tags)
@@ -85,10 +116,8 @@ class RunOptions:
             raise TypeError(f"tags are words, not {tags!r}")
         return tags
 
-    def noted(self) -> dict[str, Data]:
-        """The metadata as data."""
-        noted: dict[str, Data] = to_data(self.metadata, where="metadata") if self.metadata else {}
-        return noted
+
+_UNSET = RunOptions()
 
 
 def checked_budget(budget: Budget | None) -> Budget | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, get_origin, overload
 
 from . import edits
 from .definition.actions import (
@@ -178,6 +178,9 @@ class ControlVerbs:
             answer: What the answer must be; see `Question`.
             timeout: Seconds from the moment it is asked; then it fails, and `on_error=Default(v)` answers it.
         """
+        wanted = bindings.get("output")
+        if isinstance(wanted, type) or get_origin(wanted) is not None:
+            raise TypeError(f"ask({name!r}, output=...) is how a Payload says it; the type of an answer is answer=...")
         asked: Question[Any] = Question(text, answer=answer, name=name)
         return self._put(
             placed(asked),

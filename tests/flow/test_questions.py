@@ -333,3 +333,16 @@ async def test_an_open_question_is_shown_to_everybody_who_watches(memory: Place)
         assert found["q"].question == "B?"
         assert found["q"].run_id == handle.id
         await handle.cancel()
+
+
+@pytest.mark.parametrize("kind", [int, list[str], dict])
+async def test_the_type_of_an_answer_is_not_an_output(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"ask\('pick', output=\.\.\.\) .*; the type of an answer is answer="):
+        Workflow("w").ask("pick", "Which?", output=kind)
+
+
+async def test_a_binding_may_be_called_output() -> None:
+    wf: Workflow[Any] = Workflow("w")
+    draft = wf.add(Payload("draft", "Go.", model="scripted:m"))
+    wf.ask("judge", "Is {{ output }} good?", output=draft)
+    assert wf.freeze().steps[1].bindings.keys() == {"output"}

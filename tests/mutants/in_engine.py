@@ -396,7 +396,7 @@ _FROM_OTHERS = (
         "inputs-unhashed",
         "An idempotency key is good for any inputs.",
         "launch.py",
-        (('inputs_sha="" if instant and key is None else sha256(started.inputs)', 'inputs_sha=""'),),
+        (('inputs_sha = "" if instant and key is None else sha256(started.inputs)', 'inputs_sha = ""'),),
         ("tests/flow/test_idempotency.py::test_what_counts_are_the_inputs_as_they_were_validated",),
     ),
 )

@@ -76,7 +76,10 @@ class Executor(Runners):
             self.state.status = "interrupted"  # derived: nobody owns it, and its log does not end
         elif not self._done:  # the group was cancelled from inside: by cancel(), the run's timeout, or a fatal failure
             await self._close(cancelled=self._cancelled)
-        await self._see_through()
+        if self.journal.is_instant:
+            await self.journal.flush()  # nothing comes between
+        else:
+            await self._see_through()
         self._group = None
         del self._stepper
 
@@ -163,7 +166,8 @@ class Executor(Runners):
         if self._done:
             return
         self._done = self._halted = True
-        _tell_checks(self.state, self.journal, ending)
+        if self.state.definition.checks:
+            _tell_checks(self.state, self.journal, ending)
         self.journal.append(RunFinished(ending, failure, self.state.usage, self.state.cost), status=ending)
         if self._idle is not None:
             self._idle.set()
@@ -209,11 +213,10 @@ class Executor(Runners):
 
 def _tell_checks(state: RunState, journal: Journal, ending: Ending) -> None:
     """Record what the checks of the workflow find, before its run ends."""
-    if state.definition.checks:
-        from .checks import findings  # most workflows have none, and none of its cost
+    from .checks import findings  # most workflows have none, and none of its cost
 
-        for event in findings(state, ending):
-            journal.append(event)
+    for event in findings(state, ending):
+        journal.append(event)
 
 
 def _out_of_time(state: RunState) -> tuple[Ending, Failure | None]:

@@ -98,7 +98,8 @@ class Runners:
         ready, places = self.state.ready, self.services.places
         while not self._halted:
             if ready.left:
-                await places.take()
+                if not places.try_take():
+                    await places.take()
                 try:
                     await self._spree()
                 finally:

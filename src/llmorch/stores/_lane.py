@@ -108,19 +108,21 @@ class Job(Waker, Generic[T]):
             undo: Told of what was committed for a caller that was cancelled meanwhile.
         """
         try:
-            while not self.is_done:
-                await self.wait()
+            await self._end()
         except GeneratorExit:  # nobody runs this coroutine any more
             raise
         except BaseException:
             self.is_withdrawn = self.patience_s is not None
             with anyio.CancelScope(shield=True):
-                while not self.is_done:
-                    await self.wait()
+                await self._end()
             if undo is not None and self.result is not None:
                 undo(self.result)
             raise
         return self.given()
+
+    async def _end(self) -> None:
+        while not self.is_done:
+            await self.wait()
 
 
 Outcome = tuple[Job[object], object, Exception | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -107,7 +107,7 @@ class Launcher:
         Raises:
             WorkflowInvalid: It cannot run; every fault is listed.
         """
-        workflow: Workflow[Any] = action if isinstance(action, Workflow) else one_step(action, given())
+        workflow = cast("Workflow[Any]", action) if isinstance(action, Workflow) else one_step(action, given())
         definition, faults = workflow.draft()
         passed: tuple[int, ...] = definition.memo.get(_PASSED, ())
         if not faults and self._number in passed:

@@ -82,7 +82,12 @@ class Job(Waker, Generic[T]):
                 by_loop.setdefault(job._loop or job._post, []).append(job)
         for those in by_loop.values():
             with suppress(RuntimeError):  # the loop has ended: nobody waits any more
-                those[0]._post(partial(_set_all, those))
+                those[0]._post(partial(Job._set_all, those))
+
+    @staticmethod
+    def _set_all(jobs: Iterable[Job[object]]) -> None:
+        for job in jobs:
+            job._set()
 
     def _settle(self, result: T | None, error: Exception | None) -> None:
         if not self.is_done:
@@ -127,11 +132,6 @@ class Job(Waker, Generic[T]):
 
 Outcome = tuple[Job[object], object, Exception | None]
 """A job, what it gave, and the error that is its answer instead."""
-
-
-def _set_all(jobs: Iterable[Job[object]]) -> None:
-    for job in jobs:
-        job._set()
 
 
 class Home:

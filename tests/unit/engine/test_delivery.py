@@ -9,15 +9,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from llmorch import Payload, Workflow
 from llmorch.engine.delivery import quick_way
-from llmorch.engine.journal import Journal
-from llmorch.engine.state.run import RunState
 from llmorch.errors import StoreBusy
-from llmorch.events import Event, RunStarted, Warned
-from llmorch.ports import AppendReply, Claim, RunRow
+from llmorch.events import Event
+from llmorch.ports import AppendReply, Claim
 from llmorch.stores.memory import MemoryStore
 from llmorch.testing import virtual_clock_options
+from tests.unit.engine.journals import journal_on, note
 
 pytestmark = pytest.mark.anyio
 
@@ -77,18 +75,6 @@ class Carrying(MemoryStore):
                 job.reply, job.is_done = self.has[first], True
                 job.wake()
             self.left.clear()
-
-
-async def journal_on(store: MemoryStore) -> Journal:
-    state = RunState(Workflow.of(Payload("p", "x"), name="w").freeze())
-    started = RunStarted("w", run_id="r", seq=1)
-    state.apply(started)
-    await store.create(RunRow("r", "w", "running", 1, "here", 1, 0), [started], definition=None)
-    return Journal(store, Claim("r", 1, 1), state)
-
-
-def note() -> Warned:
-    return Warned(None, "truncated", "x")
 
 
 async def test_a_unit_is_left_with_a_store_that_carries_on_by_itself() -> None:

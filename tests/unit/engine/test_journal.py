@@ -12,20 +12,16 @@ import pytest
 from llmorch import (
     ClaimLost,
     Event,
-    Payload,
-    RunStarted,
     StoreBusy,
     StoreCorrupt,
     StoreError,
     StoreFull,
     Warned,
-    Workflow,
 )
-from llmorch.engine.journal import Journal
-from llmorch.engine.state.run import RunState
-from llmorch.ports import AppendReply, Claim, RunRow
+from llmorch.ports import AppendReply, Claim
 from llmorch.stores.memory import MemoryStore
 from llmorch.testing import virtual_clock_options
+from tests.unit.engine.journals import journal_on, note
 
 pytestmark = pytest.mark.anyio
 
@@ -55,18 +51,6 @@ class SlowStore(MemoryStore):
         self.writing -= 1
         self.units.append(len(events))
         return await super().append(claim, events, status=status, **rest)
-
-
-async def journal_on(store: MemoryStore) -> Journal:
-    state = RunState(Workflow.of(Payload("p", "x"), name="w").freeze())
-    started = RunStarted("w", run_id="r", seq=1)
-    state.apply(started)
-    await store.create(RunRow("r", "w", "running", 1, "here", 1, 0), [started], definition=None)
-    return Journal(store, Claim("r", 1, 1), state)
-
-
-def note(text: str = "x") -> Warned:
-    return Warned(None, "truncated", text)
 
 
 async def test_append_numbers_folds_and_buffers_without_waiting() -> None:

@@ -38,8 +38,8 @@ _numbers = count()
 
 
 async def kilobyte(before: str) -> str:
-    """A step whose result is 1 KB, and whose start is committed before it runs."""
-    return _KILOBYTE
+    """A step whose result is 1 KB, another text each time, and whose start is committed before it runs."""
+    return f"{next(_numbers):08}{_KILOBYTE[8:]}"
 
 
 def _chain(length: int) -> Workflow[Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import json.encoder
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["canonical", "dumps", "loads", "sha256"]
+__all__ = ["canonical", "canonical_members", "dumps", "loads", "sha256", "text"]
 
+_quoted = json.encoder.encode_basestring_ascii
 _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _SORTED = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
@@ -21,24 +23,48 @@ def _kept(encoder: json.JSONEncoder) -> Any:  # Any: json's own encoder in C, of
     make: Any = getattr(json.encoder, "c_make_encoder", None)  # Any: as above
     if make is None:
         return None
-    escape = json.encoder.encode_basestring_ascii
-    return make(None, encoder.default, escape, None, ":", ",", encoder.sort_keys, False, False)
+    return make(None, encoder.default, _quoted, None, ":", ",", encoder.sort_keys, False, False)
 
 
 _KEPT, _KEPT_SORTED = _kept(_ENCODER), _kept(_SORTED)
+_LONG, _TOO_LONG = 256, 1 << 16  # characters of a text that is worth keeping
+_last = ("", '""')
+
+
+def text(value: str) -> str:
+    """The text in quotes, as `dumps` writes it; the last long one is kept.
+
+    What a step gave is wanted twice in a row: in the fingerprint of the next step, and in the log.
+    """
+    global _last
+    if not _LONG < len(value) < _TOO_LONG:
+        return _quoted(value)
+    last = _last  # another thread may change it
+    if last[0] is not value:
+        last = _last = (value, _quoted(value))
+    return last[1]
 
 
 def dumps(value: Any) -> str:  # Any: JSON data has no narrower type that checkers follow
     """The value as compact JSON in ASCII; raises ValueError on NaN and TypeError on what is no JSON."""
-    return _text(value, _ENCODER, _KEPT)
+    return _written(value, _ENCODER, _KEPT)
 
 
 def canonical(value: Any) -> bytes:  # Any: as above
     """The one byte form that is hashed: keys sorted, no spaces, ASCII."""
-    return _text(value, _SORTED, _KEPT_SORTED).encode("ascii")
+    return _written(value, _SORTED, _KEPT_SORTED).encode("ascii")
 
 
-def _text(value: Any, encoder: json.JSONEncoder, kept: Any) -> str:  # Any: as above
+def canonical_members(members: Mapping[str, Any]) -> bytes:  # Any: as above
+    """`canonical` of an object, of whose texts the last one may have been written just now."""
+    written = [
+        f"{text(name)}:{text(value) if value.__class__ is str else _written(value, _SORTED, _KEPT_SORTED)}"
+        for name, value in sorted(members.items())
+    ]
+    return f"{{{','.join(written)}}}".encode("ascii")
+
+
+def _written(value: Any, encoder: json.JSONEncoder, kept: Any) -> str:  # Any: as above
     if kept is not None:
         try:
             return "".join(kept(value, 0))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVarTuple
 
 if TYPE_CHECKING:
     from anyio import CancelScope
+    from trio.lowlevel import TrioToken
 
 __all__ = ["BackgroundTask", "Waker", "at_loop_end", "backend", "cancel_scope", "clock", "poster", "spawn", "token"]
 
@@ -206,15 +207,20 @@ class Waker:
         'woken'
     """
 
-    __slots__ = ("_bell", "_is_rung", "_loop", "_post", "_posted")
+    __slots__ = ("_bell", "_is_rung", "_loop", "_posted", "_token")
 
     def __init__(self) -> None:
         self._posted = False
         self._is_rung = False
         self._bell: asyncio.Future[None] | _TrioBell | None = None  # what the task waits on
-        self._loop = None if _in_trio() else asyncio.get_running_loop()
-        self._post: Callable[[Callable[[], object]], object]
-        self._post = poster() if self._loop is None else self._loop.call_soon_threadsafe
+        self._loop: asyncio.AbstractEventLoop | None = None  # it or the token, as trio has it
+        self._token: TrioToken | None = None
+        if _in_trio():
+            import trio
+
+            self._token = trio.lowlevel.current_trio_token()
+        else:
+            self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
         """Let the waiting task go on, or the next `wait` return at once."""
@@ -223,6 +229,13 @@ class Waker:
         self._posted = True
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
             self._post(self._set)
+
+    def _post(self, call: Callable[[], object]) -> None:
+        """Have it called soon on the loop; RuntimeError once the loop has ended."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(call)
+        elif self._token is not None:
+            self._token.run_sync_soon(call)
 
     def _set(self) -> None:
         self._is_rung = True

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, cast, get_args, get_origin
 
 from . import events
+from ._json import text
 from .events import Answer, Event
 from .models.failure import Failure
 from .models.message import ToolCall
@@ -121,7 +121,7 @@ def _form(kind: type[Any]) -> _Form:  # Any: as above
 
 
 def _record_of(record: Any) -> str:  # Any: one of several dataclasses
-    form = _form(record.__class__)
+    form = _FORMS.get(record.__class__) or _form(record.__class__)
     return form.gaps % tuple([_WRITERS.get(value.__class__, _any_of)(value) for value in form.values(record)])
 
 
@@ -150,7 +150,7 @@ _any_of = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", 
 
 # Most fields are one of these and need no encoder made for them; `_any_of` writes the same, and all the rest.
 _WRITERS: dict[type[Any], Callable[[Any], str]] = {
-    str: encode_basestring_ascii,
+    str: text,
     int: int.__repr__,
     bool: {True: "true", False: "false"}.__getitem__,
     NoneType: lambda _: "null",

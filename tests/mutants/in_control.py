@@ -78,7 +78,7 @@ _QUESTION_MUTANTS = (
     Mutant(
         "second-answer",
         "The second answer to a question overwrites the first.",
-        "stores/sqlite/units.py",
+        "stores/sqlite/rows.py",
         (("INSERT OR IGNORE INTO inbox", "INSERT OR REPLACE INTO inbox"),),
         (
             f"{_KILLS}[question]",
@@ -157,7 +157,7 @@ _SCRIPT_MUTANTS = (
         "unawaited-script",
         "A script runs before its start is committed.",
         "engine/stepper.py",
-        (("                    await self._committed(seq, is_pure=script.pure)\n", ""),),
+        (("if self._must_wait(seq, is_pure=script.pure):", "if False:"),),
         (f"{_KILLS}[script]",),
     ),
     Mutant(

@@ -51,7 +51,7 @@ _SENDING = (
         "unawaited-function",
         "A function runs before its start is committed.",
         "engine/stepper.py",
-        (("            await self.journal.durable(seq)", "            pass"),),
+        (("if self._must_wait(seq, is_pure=action.pure):", "if False:"),),
         ("tests/flow/test_events.py::test_the_start_of_a_function_is_committed_before_it_runs_unless_it_is_pure",),
     ),
     Mutant(
@@ -96,11 +96,11 @@ _COMMITTING = (
         "engine/delivery.py",
         (
             (
-                "return await handed(self._store, unit, claim)",
+                "return await _handed(self._store, unit, claim)",
                 "half = len(unit.events) // 2\n"
-                "                    reply = await self._store.append(claim, unit.events[:half])\n"
-                "                    claim.last_seq = reply.last_seq\n"
-                "                    return await self._store.append(claim, unit.events[half:], status=unit.status)",
+                "            reply = await self._store.append(claim, unit.events[:half])\n"
+                "            claim.last_seq = reply.last_seq\n"
+                "            return await self._store.append(claim, unit.events[half:], status=unit.status)",
             ),
         ),
         (f"{_JOURNAL}test_what_gathers_while_a_unit_is_written_is_the_next_unit",),
@@ -153,8 +153,8 @@ _COMMITTING = (
         "engine/delivery.py",
         (
             (
-                "shield=True) as self._scope:\n                    return await handed(",
-                "shield=False) as self._scope:\n                    return await handed(",
+                "shield=True) as self._scope:\n            return await _handed(",
+                "shield=False) as self._scope:\n            return await _handed(",
             ),
         ),
         (f"{_JOURNAL}test_a_cancelled_writer_leaves_the_unit_whole",),

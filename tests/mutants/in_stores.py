@@ -9,6 +9,7 @@ __all__ = ["IN_STORES"]
 _FLOW_INBOX = "tests/flow/test_inbox.py::"
 _RECOVERY = "tests/flow/test_recovery.py::"
 _COMMITS = "tests/unit/stores/test_sqlite_commits.py::"
+_TOGETHER = f"{_COMMITS}test_of_units_that_are_committed_together_each_is_for_its_own_log"
 _OWNERS = "tests/unit/stores/test_sqlite_owners.py::"
 _PROCESSES = "tests/unit/stores/test_sqlite_processes.py::"
 _ROWS = "tests/unit/stores/test_sqlite_rows.py::"
@@ -54,13 +55,13 @@ _UNITS = (
     Mutant(
         "two-transactions",
         "The row of a run and its events are committed in two transactions.",
-        "stores/sqlite/units.py",
+        "stores/sqlite/appends.py",
         (
             (
-                "            insert_events(connection, unit, run=n)\n            if consumed:",
-                '            connection.execute("COMMIT")\n'
-                '            connection.execute("BEGIN IMMEDIATE")\n'
-                "            insert_events(connection, unit, run=n)\n            if consumed:",
+                "        insert_events(connection, values_of(unit, run=n))\n        if self._consumed:",
+                '        connection.execute("COMMIT")\n'
+                '        connection.execute("BEGIN IMMEDIATE")\n'
+                "        insert_events(connection, values_of(unit, run=n))\n        if self._consumed:",
             ),
         ),
         (f"{_COMMITS}test_a_unit_that_cannot_be_written_stands_in_nobodys_way",),
@@ -80,42 +81,42 @@ _UNITS = (
     Mutant(
         "epoch-unchecked",
         "A unit is recorded whoever owns the run.",
-        "stores/sqlite/units.py",
-        (('" WHERE id = ? AND epoch = ? AND last_seq = ? "', '" WHERE id = ? AND ? IS NOT NULL AND last_seq = ? "'),),
+        "stores/sqlite/appends.py",
+        (("WHERE id = ? AND epoch = ? AND last_seq = ? ", "WHERE id = ? AND ? IS NOT NULL AND last_seq = ? "),),
         (f"{_PROCESSES}test_a_stopped_process_is_taken_over_by_hand_and_then_writes_nothing",),
     ),
     Mutant(
         "place-unchecked",
         "A unit is recorded although it does not follow the last one.",
-        "stores/sqlite/units.py",
-        (('" WHERE id = ? AND epoch = ? AND last_seq = ? "', '" WHERE id = ? AND epoch = ? AND ? IS NOT NULL "'),),
+        "stores/sqlite/appends.py",
+        (("WHERE id = ? AND epoch = ? AND last_seq = ? ", "WHERE id = ? AND epoch = ? AND ? IS NOT NULL "),),
         (f"{_ROWS}test_a_unit_that_is_tried_again_after_its_commit_is_answered_and_not_written_twice",),
     ),
     Mutant(
         "repeated-refused",
         "A unit that is tried again after its commit is taken for another owner's.",
-        "stores/sqlite/units.py",
-        (("if unit and first == claim.last_seq + 1 and self._has(", "if False and self._has("),),
+        "stores/sqlite/appends.py",
+        (("if unit and first == before + 1 and has_events(", "if False and has_events("),),
         (f"{_ROWS}test_a_unit_that_is_tried_again_after_its_commit_is_answered_and_not_written_twice",),
     ),
     Mutant(
         "late-dropped",
         "An answer that was paid for is dropped when its unit is refused.",
-        "stores/sqlite/units.py",
-        (("for item in late_items(events, at=now_us()):", "for item in ():"),),
+        "stores/sqlite/appends.py",
+        (("for item in late_items(self._events, at=now_us()):", "for item in ():"),),
         (f"{_ROWS}test_a_paid_answer_of_a_lost_claim_is_kept_once_for_the_new_owner",),
     ),
     Mutant(
         "last-answer-counts",
         "Of two items of one kind in an inbox the second one counts.",
-        "stores/sqlite/units.py",
+        "stores/sqlite/rows.py",
         (("INSERT OR IGNORE INTO inbox", "INSERT OR REPLACE INTO inbox"),),
         (f"{_ROWS}test_a_paid_answer_of_a_lost_claim_is_kept_once_for_the_new_owner",),
     ),
     Mutant(
         "taken-stays",
         "What was taken up from the inbox stays there.",
-        "stores/sqlite/units.py",
+        "stores/sqlite/appends.py",
         (("UPDATE inbox SET taken = 1, data = NULL", "UPDATE inbox SET taken = 0"),),
         (f"{_ROWS}test_consumed_items_and_events_go_together_or_not_at_all",),
     ),
@@ -146,8 +147,10 @@ _UNITS = (
         "stores/sqlite/units.py",
         (
             (
-                "n, former, epoch, last_seq = self._state(connection, run_id)\n",
-                "n, former, epoch, last_seq = self._state(connection, run_id)\n            epoch -= takeover\n",
+                "epoch, last_seq = state_of(connection, run_id, where=self._where)\n            if former",
+                "epoch, last_seq = state_of(connection, run_id, where=self._where)\n"
+                "            epoch -= takeover\n"
+                "            if former",
             ),
         ),
         (f"{_PROCESSES}test_a_stopped_process_is_taken_over_by_hand_and_then_writes_nothing",),
@@ -162,9 +165,37 @@ _UNITS = (
     Mutant(
         "deaths-unforgiven",
         "A recorded step does not say that a run is sound.",
-        "stores/sqlite/units.py",
-        (("factor = 0 if is_record else 1", "factor = 1"),),
+        "stores/sqlite/appends.py",
+        (("self.factor = 1 if", "self.factor = 1 if True or"),),
         (f"{_RECOVERY}test_a_recorded_step_says_that_a_run_is_sound",),
+    ),
+    Mutant(
+        "epoch-unchecked-together",
+        "Of units that are committed together, one is recorded whoever owns the run.",
+        "stores/sqlite/appends.py",
+        (("if state is None or state[:3] != append.key:", "if state is None or state[2] != append.key[2]:"),),
+        (_TOGETHER,),
+    ),
+    Mutant(
+        "place-unchecked-together",
+        "Of units that are committed together, one is recorded although it does not follow the last one.",
+        "stores/sqlite/appends.py",
+        (("if state is None or state[:3] != append.key:", "if state is None or state[1] != append.key[1]:"),),
+        (_TOGETHER,),
+    ),
+    Mutant(
+        "inbox-unseen-together",
+        "Of units that are committed together, none is told that something waits in the inbox of its run.",
+        "stores/sqlite/appends.py",
+        (("AppendReply(append.last_seq, bool(state[4]))", "AppendReply(append.last_seq, False)"),),
+        (_TOGETHER,),
+    ),
+    Mutant(
+        "deaths-unforgiven-together",
+        "Of units that are committed together, none says that its run is sound.",
+        "stores/sqlite/appends.py",
+        (("changes += (n, append.last_seq, append.factor)", "changes += (n, append.last_seq, 1)"),),
+        (_TOGETHER,),
     ),
 )
 

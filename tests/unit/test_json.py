@@ -25,3 +25,19 @@ def test_a_list_that_holds_itself_is_a_value_error() -> None:
     circle.append(circle)
     with pytest.raises(ValueError, match="Circular"):
         _json.dumps(circle)
+
+
+@pytest.mark.parametrize("length", [0, 1, 256, 257, 5_000, 1 << 16, (1 << 16) + 1])
+def test_a_text_of_any_length_is_written_like_any_value_however_often(length: int) -> None:
+    one, other = ("".join(chr(first + at % 300) for at in range(length)) for first in (0, 40))
+    for text in (one, other, other, one, one + "x"):
+        assert _json.text(text) == _json.dumps(text)
+
+
+def test_the_members_of_an_object_are_written_like_the_object() -> None:
+    long = "é\"'\n" * 200
+    members = {"b": long, "a": {"y": [1.5, None], "x": long}, "ü\n": long[:-1], "": True, "n": 1 << 70}
+    for _ in range(2):
+        assert _json.canonical_members(members) == _json.canonical(members)
+    with pytest.raises(ValueError, match="Out of range"):
+        _json.canonical_members({"a": float("nan")})

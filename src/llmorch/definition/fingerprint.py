@@ -20,7 +20,7 @@ from types import FunctionType
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from .._json import canonical, sha256
+from .._json import canonical, canonical_members, sha256
 from ..errors import ValueRefused
 from ..models.message import Message
 from ..models.settings import Settings
@@ -94,7 +94,7 @@ def function_fingerprint(action: FunctionAction, arguments: Mapping[str, Data]) 
     The function's source counts without its indentation, as do the values it closes over and its defaults as far as
     they are data. Globals and other functions that it calls do not: `@step(version=...)` stands for all of it.
     """
-    body = b'{"arguments":%b,"code":%b,"kind":"function"}' % (canonical(dict(arguments)), _code_bytes(action))
+    body = b'{"arguments":%b,"code":%b,"kind":"function"}' % (canonical_members(arguments), _code_bytes(action))
     return hashlib.sha256(body).hexdigest()
 
 

@@ -83,11 +83,18 @@ class Delivery:
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                if self._append_soon is not None:
-                    return await self._left(self._append_soon, unit, claim)
-                with _wake.cancel_scope(self._deadline, shield=True) as self._scope:
-                    return await handed(self._store, unit, claim)
-                raise _too_late(unit, claim)
+                if self._append_soon is None:
+                    return await self._handed(unit, claim)
+                self._job = job = self._append_soon(
+                    claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at
+                )
+                # Whoever is cancelled here goes at once: the store carries on, and knows the unit when it is tried
+                # again. So nothing has to be shielded, which would take as long as all the rest of this.
+                while not job.is_done and self._deadline == _NEVER:
+                    await job.wait()
+                if not job.is_done:
+                    await self._in_time(job, unit, claim)
+                return job.given()
             except (*_FOR_GOOD, *_MISTAKES):
                 raise
             except Exception as error:  # a store may raise anything; what it holds is worth another try
@@ -97,31 +104,23 @@ class Delivery:
                 if isinstance(error, StoreFull):
                     on_full()
             finally:
-                self._scope = None
+                self._scope = self._job = None
             await _clock.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def _left(self, append_soon: Callable[..., _Job], unit: Unit, claim: Claim) -> AppendReply:
-        """Leave the unit with the store and wait for it.
+    async def _handed(self, unit: Unit, claim: Claim) -> AppendReply:
+        """Hand the unit to a store that does not carry on by itself, so that nobody may be cancelled meanwhile."""
+        with _wake.cancel_scope(self._deadline, shield=True) as self._scope:
+            return await _handed(self._store, unit, claim)
+        raise _too_late(unit, claim)
 
-        Whoever is cancelled meanwhile goes at once: the store carries on, and knows the unit when it is tried again.
-        So nothing has to be shielded, which would take as long as all the rest of this.
-        """
-        self._job = job = append_soon(
-            claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at
-        )
-        try:
-            while not job.is_done and self._deadline == _NEVER:
+    async def _in_time(self, job: _Job, unit: Unit, claim: Claim) -> None:
+        """Wait for a job of a run that is being stopped."""
+        with _wake.cancel_scope(self._deadline, shield=True) as self._scope:
+            while not job.is_done:
                 await job.wait()
-            if not job.is_done:
-                with _wake.cancel_scope(self._deadline, shield=True) as self._scope:
-                    while not job.is_done:
-                        await job.wait()
-        finally:
-            self._job = None
         if not job.is_done:
             raise _too_late(unit, claim)
-        return job.given()
 
 
 def _too_late(unit: Unit, claim: Claim) -> StoreBusy:
@@ -132,7 +131,7 @@ def _too_late(unit: Unit, claim: Claim) -> StoreBusy:
     )
 
 
-def handed(store: RunStore, unit: Unit, claim: Claim) -> Coroutine[Any, Any, AppendReply]:
+def _handed(store: RunStore, unit: Unit, claim: Claim) -> Coroutine[Any, Any, AppendReply]:
     """The unit on its way to the store; what most units do not have is left out."""
     if unit.wake_at is not None:
         return store.append(claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at)
@@ -147,7 +146,7 @@ def at_once(store: RunStore, unit: Unit, claim: Claim) -> AppendReply:
     Raises:
         StoreError: It waits after all.
     """
-    appending = handed(store, unit, claim)
+    appending = _handed(store, unit, claim)
     try:
         appending.send(None)
     except StopIteration as done:

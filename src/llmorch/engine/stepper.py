@@ -22,6 +22,8 @@ from ..definition.actions import (
 )
 from ..errors import ClaimLost, StepError, StoreCorrupt
 from ..events import StepStarted
+from ..models.script import Script
+from ..models.values import Data
 from ..planner.resolve import LOST, Mark
 from .containers import Containers, too_long
 from .fingerprints import fingerprint_or_none
@@ -184,14 +186,13 @@ class Stepper(Containers):
                         state, payload, args, journal=journal, services=self.services, conductor=self.conductor
                     )
                 case FunctionAction():
-                    if journal.committed < seq:
-                        await self._committed(seq, is_pure=action.pure)
+                    if self._must_wait(seq, is_pure=action.pure):
+                        await journal.durable(seq)
                     await run_function(
                         state, action, args, journal=journal, services=self.services, conductor=self.conductor
                     )
                 case ScriptAction(script=script):
-                    await self._committed(seq, is_pure=script.pure)
-                    await run_script_step(state, script, args, journal=journal, services=self.services)
+                    await self._run_script(state, script, args, seq=seq)
                 case WorkflowAction() | LoopAction() | DispatchAction() | QuestionAction():
                     raise AssertionError(f"{state.path} is no leaf that takes time")
         except (ClaimLost, StoreCorrupt):
@@ -214,10 +215,15 @@ class Stepper(Containers):
         else:
             self.fail(state, error)
 
-    async def _committed(self, seq: int, *, is_pure: bool) -> None:
-        """Wait until the start of what has effects is committed; what is pure need not wait, only not be forgotten."""
-        if not (is_pure and not self.journal.is_instant and self.conductor.flush_soon()):
+    async def _run_script(self, state: StepState, script: Script, args: dict[str, Data], *, seq: int) -> None:
+        if self._must_wait(seq, is_pure=script.pure):
             await self.journal.durable(seq)
+        await run_script_step(state, script, args, journal=self.journal, services=self.services)
+
+    def _must_wait(self, seq: int, *, is_pure: bool) -> bool:
+        """Whether the start has to be committed first; that of what is pure only must not be forgotten."""
+        journal = self.journal
+        return journal.committed < seq and not (is_pure and not journal.is_instant and self.conductor.flush_soon())
 
     async def _scoped(self, state: StepState, work: Work) -> None:
         """Run a leaf in a scope of its own, because it has a timeout or something may stop it."""

@@ -79,7 +79,7 @@ class Job(Waker, Generic[T]):
             job._settle(result, error)
             if not job._posted:
                 job._posted = True
-                by_loop.setdefault(job._loop or job._post, []).append(job)
+                by_loop.setdefault(job._loop or job._token, []).append(job)
         for those in by_loop.values():
             with suppress(RuntimeError):  # the loop has ended: nobody waits any more
                 those[0]._post(partial(Job._set_all, those))
@@ -141,9 +141,10 @@ class Home:
         where: The store's database, for texts.
     """
 
-    __slots__ = ("_pid", "_where")
+    __slots__ = ("_forks", "_pid", "_where")
 
     def __init__(self, where: object) -> None:
+        self._forks = _forks
         self._pid = os.getpid()
         self._where = where
 
@@ -153,7 +154,7 @@ class Home:
         Raises:
             StoreError: This is another one.
         """
-        if os.getpid() != self._pid:
+        if _forks != self._forks:  # asking for the pid is a system call, and this is asked with each unit
             raise StoreError(
                 f"This store of {self._where} was made in process {self._pid} and is used in process {os.getpid()}, "
                 "forked from it; make a new store there"
@@ -269,8 +270,13 @@ def _stop_all() -> None:
         lane.join(_AT_EXIT_S)
 
 
+_forks = 0
+
+
 def _in_child() -> None:
     """The threads are the parent's; its locks may have been held when it forked."""
+    global _forks
+    _forks += 1
     for lane in _living:
         lane.orphan()
     _living.clear()

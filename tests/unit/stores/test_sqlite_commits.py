@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from llmorch import CallStarted, ClaimLost, StoreBusy, StoreError
+from llmorch import CallStarted, ClaimLost, StepSucceeded, StoreBusy, StoreError
 from llmorch._wake import backend
 from llmorch.events import Event
 from llmorch.ports import Claim, InboxItem
@@ -37,6 +37,45 @@ async def test_units_that_wait_together_are_committed_together(tmp_path: Path) -
     assert 1 <= len(commits) <= 2
     assert [(await store.load(claim.run_id)).last_seq for claim in claims] == [2] * 20
     assert store.trouble is None
+    await store.aclose()
+
+
+async def test_of_units_that_are_committed_together_each_is_for_its_own_log(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "runs.db", patience_s=0.2)
+    claims = [await made(store, f"r{number}", recoveries=3) for number in range(64)]
+    # Sixteen share their statements, unless one of them is refused: what is odd stands in a sixteen of its own.
+    await store.claim("r3", "another", takeover=True)
+    gap, twice, asked, sound = "r20", "r40", "r50", "r55"
+    await store.post(asked, InboxItem("cancel"))
+    ended: dict[str, list[str]] = {}
+
+    async def append(claim: Claim) -> None:
+        event: Event = note(claim.run_id, 2)
+        if claim.run_id == sound:
+            event = StepSucceeded("s", "x", run_id=sound, seq=2)
+        if claim.run_id == gap:
+            claim, event = Claim(gap, 1, 2), note(gap, 3)
+        try:
+            reply = await store.append(claim, [event])
+            told = f"{reply.last_seq} {reply.inbox}"
+        except ClaimLost as error:
+            told = str(error).partition(" (")[0].partition(";")[0]
+        ended.setdefault(claim.run_id, []).append(told)
+
+    async with anyio.create_task_group() as tasks:
+        with locked(store.path):
+            for claim in claims:
+                tasks.start_soon(append, claim)
+                if claim.run_id == twice:
+                    tasks.start_soon(append, claim)
+            await until(lambda: store.trouble == "store-busy")
+    odd = {"r3": ["Run r3 is owned by another now"], gap: [f"Run {gap} is at event 1"], twice: ["2 False"] * 2}
+    assert ended == {claim.run_id: ["2 False"] for claim in claims} | odd | {asked: ["2 True"]}
+    rows = {claim.run_id: await store.load(claim.run_id) for claim in claims}
+    assert {run_id for run_id, row in rows.items() if row.last_seq == 1} == {"r3", gap}
+    assert {run_id for run_id, row in rows.items() if row.recoveries == 0} == {sound}
+    for run_id in rows:
+        assert [event.seq for event in await store.events(run_id)] == ([1] if run_id in {"r3", gap} else [1, 2]), run_id
     await store.aclose()
 
 

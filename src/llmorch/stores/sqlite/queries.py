@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..._json import loads
-from ...errors import RunNotFound, StoreCorrupt
+from ...errors import StoreCorrupt
 from ...events import Event
 from ...models.values import Data
 from ...ports import InboxItem, RunRow
 from .._rows import asked, events_of, item_of, row_of
 from .owners import Owners
-from .rows import RUN_COLUMNS, Work
+from .rows import RUN_COLUMNS, Work, not_found
 
-__all__ = ["FROM_RUNS", "Queries", "not_found"]
+__all__ = ["FROM_RUNS", "Queries"]
 
 FROM_RUNS = f"SELECT {RUN_COLUMNS} FROM runs r LEFT JOIN definitions d ON d.n = r.definition"
 
@@ -39,11 +39,6 @@ _FILTERS = {
     "since": "r.created_at >= ?",
     "before": "r.id < ?",
 }
-
-
-def not_found(run_id: str, where: object) -> RunNotFound:
-    """There is no such run in this store."""
-    return RunNotFound(f"There is no run {run_id!r} in the store {where}; it may have been deleted", run_id=run_id)
 
 
 class Queries:

@@ -12,11 +12,11 @@ from ...events import Event
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
 from .._lane import Job
-from .._rows import unit_of
+from .appends import FINAL, Append
 from .database import Database
 from .place import path_of
 from .queries import Queries
-from .units import FINAL, Units
+from .units import Units
 
 __all__ = ["SqliteStore"]
 
@@ -106,10 +106,9 @@ class SqliteStore(Database):
     ) -> Job[AppendReply]:
         """The same as a job that is carried out whether or not anybody waits for it."""
         self._home.check()
-        unit = unit_of(events)
-        work = self._units.append(claim, events, unit=unit, status=status, consumed=consumed, wake_at=wake_at)
-        size = _EVENT_OVERHEAD * len(unit)
-        for columns in unit:
+        work = Append(claim, events, status=status, consumed=consumed, wake_at=wake_at, where=self.path)
+        size = _EVENT_OVERHEAD * len(work.unit)
+        for columns in work.unit:
             size += len(columns[5])
         then = self._ended(claim.run_id, claim.epoch) if status in FINAL else None
         job = Job(work, patience_s=None, size=size, then=then)

@@ -5,24 +5,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ..._clock import now_us
 from ..._json import dumps
 from ...errors import AlreadyAnswered, ClaimLost, IdempotencyConflict
-from ...event_late import late_items
-from ...events import Event, StepFailed, StepSkipped, StepSucceeded
+from ...events import Event
 from ...models.values import Data
-from ...ports import AppendReply, Claim, InboxItem, RunRow
+from ...ports import Claim, InboxItem, RunRow
 from .._rows import EventColumns, asked, row_of, unit_of
+from .appends import FINAL
 from .owners import Owners
-from .queries import FROM_RUNS, not_found
-from .rows import Work, insert_events
+from .queries import FROM_RUNS
+from .rows import Work, has_events, insert_events, insert_item, not_found, state_of, values_of
 
-__all__ = ["FINAL", "Units"]
+__all__ = ["Units"]
 
-FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
-_RECORDS = frozenset({StepSucceeded, StepFailed, StepSkipped})
 _INSERT_RUN = (
     "INSERT INTO runs(id, idempotency_key, workflow, definition, inputs_sha, status, epoch, owner, lease_until, "
     "last_seq, wake_at, recoveries, tags, created_at, finished_at, totals) "
@@ -33,18 +30,6 @@ _INSERT_DEFINITION = (
     "INSERT INTO definitions(sha, body) VALUES (?, ?) "
     "ON CONFLICT(sha) DO UPDATE SET body = excluded.body WHERE body IS NULL AND excluded.body IS NOT NULL"
 )
-_INSERT_ITEM = "INSERT OR IGNORE INTO inbox(run, kind, step, call, data, at, by) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_FIND = (  # RETURNING of the updates would say the same, and make a table in memory for it each time
-    "SELECT n, EXISTS(SELECT 1 FROM inbox WHERE run = runs.n AND taken = 0) FROM runs"
-    " WHERE id = ? AND epoch = ? AND last_seq = ? "
-)
-_ADVANCE = "UPDATE runs SET last_seq = ?, recoveries = recoveries * ? WHERE n = ?"
-_ENTER = (
-    "UPDATE runs SET last_seq = ?, recoveries = recoveries * ?, status = ?, wake_at = ?, "
-    "finished_at = iif(?, coalesce(finished_at, ?), NULL), owner = iif(?, NULL, owner) WHERE n = ?"
-)
-_TAKE = "UPDATE inbox SET taken = 1, data = NULL WHERE run = ? AND kind = ? AND step = ? AND call = ?"
-_IS_WAITING = "SELECT EXISTS(SELECT 1 FROM inbox WHERE run = ? AND taken = 0)"
 
 
 class Units:
@@ -80,7 +65,7 @@ class Units:
                 row.finished_at, totals,
             )  # fmt: skip
             (n,) = connection.execute(_INSERT_RUN, values).fetchone()
-            insert_events(connection, unit, run=n)
+            insert_events(connection, values_of(unit, run=n))
             if row.owner is not None:
                 self._owners.keep(row.owner, row.id, epoch=row.epoch)
             return replace(row, last_seq=last_seq)
@@ -90,7 +75,7 @@ class Units:
     def _known(self, connection: sqlite3.Connection, row: RunRow, unit: Sequence[EventColumns]) -> RunRow | None:
         """The run that was created with this key, or this very run when its creation is tried again."""
         same = connection.execute(f"{FROM_RUNS} WHERE r.id = ?", (row.id,)).fetchone()
-        if same is not None and self._has(connection, row.id, unit):
+        if same is not None and has_events(connection, unit, run_id=row.id):
             return row_of(same)
         if row.idempotency_key is None:
             return None
@@ -106,90 +91,11 @@ class Units:
             run_id=known.id,
         )
 
-    def _has(self, connection: sqlite3.Connection, run_id: str, unit: Sequence[EventColumns]) -> bool:
-        """Whether the log holds exactly these events at their seqs."""
-        if not unit:
-            return False
-        kept = connection.execute(
-            "SELECT e.seq, e.sum FROM events e JOIN runs r ON r.n = e.run WHERE r.id = ? AND e.seq BETWEEN ? AND ? "
-            "ORDER BY e.seq",
-            (run_id, unit[0][0], unit[-1][0]),
-        ).fetchall()
-        return kept == [(columns[0], columns[6]) for columns in unit]
-
-    def append(
-        self,
-        claim: Claim,
-        events: Sequence[Event],
-        *,
-        unit: Sequence[EventColumns],
-        status: str | None,
-        consumed: Sequence[InboxItem],
-        wake_at: int | None,
-    ) -> Work[AppendReply]:
-        """Add one unit; see `RunStore.append`."""
-        run_id, epoch, before = claim.run_id, claim.epoch, claim.last_seq
-        follows = not unit or unit[0][0] == before + 1
-        last_seq = before + len(unit)
-        is_record = any(map(_RECORDS.__contains__, map(type, events)))
-        factor = 0 if is_record else 1
-
-        def work(connection: sqlite3.Connection) -> AppendReply:
-            found = connection.execute(_FIND, (run_id, epoch, before)).fetchone() if follows else None
-            if found is None:
-                return self._refuse(connection, claim, events, unit)
-            n, is_waiting = found
-            if status is None:
-                connection.execute(_ADVANCE, (last_seq, factor, n))
-            else:
-                is_final = status in FINAL
-                change = (last_seq, factor, status, wake_at, is_final, now_us(), is_final)
-                connection.execute(_ENTER, (*change, n))
-            insert_events(connection, unit, run=n)
-            if consumed:
-                connection.executemany(_TAKE, [(n, item.kind, item.step, item.call) for item in consumed])
-                (is_waiting,) = connection.execute(_IS_WAITING, (n,)).fetchone()
-            return AppendReply(last_seq, bool(is_waiting))
-
-        return work
-
-    def _refuse(
-        self, connection: sqlite3.Connection, claim: Claim, events: Sequence[Event], unit: Sequence[EventColumns]
-    ) -> AppendReply:
-        """Say why a unit is not for this log, and keep what was paid for.
-
-        Under the same epoch nothing is late: a unit that is there already was committed before its caller heard of it.
-        """
-        n, owner, epoch, last_seq = self._state(connection, claim.run_id)
-        if epoch != claim.epoch:
-            for item in late_items(events, at=now_us()):
-                _insert_item(connection, n, item)
-            why = f"is owned by {owner or 'nobody'} now (epoch {epoch}, not {claim.epoch}); attach to it to watch it"
-            raise ClaimLost(f"Run {claim.run_id} {why}", run_id=claim.run_id)
-        first = unit[0][0] if unit else claim.last_seq + 1
-        if unit and first == claim.last_seq + 1 and self._has(connection, claim.run_id, unit):
-            (is_waiting,) = connection.execute(_IS_WAITING, (n,)).fetchone()
-            return AppendReply(unit[-1][0], bool(is_waiting))
-        raise ClaimLost(
-            f"Run {claim.run_id} is at event {last_seq}; a unit that begins with event {first} after event "
-            f"{claim.last_seq} does not follow it, and nothing was written",
-            run_id=claim.run_id,
-        )
-
-    def _state(self, connection: sqlite3.Connection, run_id: str) -> tuple[int, str | None, int, int]:
-        """n, owner, epoch and last seq of a run."""
-        query = "SELECT n, owner, epoch, last_seq FROM runs WHERE id = ?"
-        found = connection.execute(query, (asked(run_id),)).fetchone()
-        if found is None:
-            raise not_found(run_id, self._where)
-        n, owner, epoch, last_seq = found
-        return n, owner, epoch, last_seq
-
     def claim(self, run_id: str, owner: str, *, takeover: bool) -> Work[Claim]:
         """Change the owner; see `RunStore.claim`."""
 
         def work(connection: sqlite3.Connection) -> Claim:
-            n, former, epoch, last_seq = self._state(connection, run_id)
+            n, former, epoch, last_seq = state_of(connection, run_id, where=self._where)
             if former is not None and not takeover and self._owners.is_alive(former, run_id, epoch=epoch):
                 raise ClaimLost(
                     f"Run {run_id} is owned by {former}, which lives; cancel the run there first, or take it over",
@@ -209,7 +115,7 @@ class Units:
         """Check the epoch; the lock says that the owner lives, so nothing is written."""
 
         def work(connection: sqlite3.Connection) -> None:
-            _, owner, epoch, _ = self._state(connection, claim.run_id)
+            _, owner, epoch, _ = state_of(connection, claim.run_id, where=self._where)
             if epoch != claim.epoch:
                 raise ClaimLost(f"Run {claim.run_id} was taken by {owner or 'another owner'}", run_id=claim.run_id)
 
@@ -244,8 +150,8 @@ class Units:
         dumps(item.data)  # what is no JSON is refused to the caller, before it stands in anybody's way
 
         def work(connection: sqlite3.Connection) -> None:
-            n, *_ = self._state(connection, run_id)
-            if not _insert_item(connection, n, item):
+            n, *_ = state_of(connection, run_id, where=self._where)
+            if not insert_item(connection, item, run=n):
                 where = f"step {item.step!r} of run {run_id}" if item.step else f"run {run_id}"
                 raise AlreadyAnswered(
                     f"There was a {item.kind!r} for {where} before; the first one counts",
@@ -269,10 +175,3 @@ class Units:
             )
 
         return work
-
-
-def _insert_item(connection: sqlite3.Connection, n: int, item: InboxItem) -> bool:
-    """Whether it is the first of its kind, step and call."""
-    data = dumps(item.data).encode("ascii")
-    values: tuple[Any, ...] = (n, item.kind, item.step, item.call, data, item.at, item.by)  # Any: columns
-    return connection.execute(_INSERT_ITEM, values).rowcount == 1

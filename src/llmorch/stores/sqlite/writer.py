@@ -13,6 +13,7 @@ from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
 from .._lane import Job, Lane, Outcome
 from .faults import Locked, Trouble, error_of, trouble_of
+from .group import carried_out
 from .hold import Hold
 from .locks import CheckpointLock
 from .owners import Owners
@@ -107,7 +108,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._gate.share()
-            outcomes = [_outcome(job, connection) for job in jobs]
+            outcomes = carried_out(jobs, connection)
             self._is_alone = self._owed >= _CHECKPOINT_BYTES and self._gate.keep_alone()
             connection.execute("COMMIT")
         except BaseException:
@@ -274,13 +275,6 @@ class Writer:
         kind = "TRUNCATE" if self._place.wal_bytes() > _TOO_LONG_BYTES else "PASSIVE"
         self._opened().execute(f"PRAGMA wal_checkpoint({kind})").fetchall()
         self._owed = 0
-
-
-def _outcome(job: Job[object], connection: sqlite3.Connection) -> Outcome:
-    try:
-        return job, job.work(connection), None
-    except LLMOrchError as refusal:
-        return job, None, refusal
 
 
 def _refused(jobs: list[Job[object]], make: Callable[[], Exception]) -> list[Job[object]]:

@@ -19,7 +19,7 @@ __all__ = ["Caching", "RunOptions", "caching", "checked_budget"]
 _LONGEST_KEY = 255
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Checked:
     """The options of one run as they are to be kept to; those of `RunOptions`, with the timeout in seconds.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -191,6 +191,98 @@ class InstantInName(MemoryStore):
     async def append(self, claim: Claim, events: Sequence[Event], **about: Any) -> AppendReply:
         await anyio.lowlevel.checkpoint()
         return await super().append(claim, events, **about)
+
+
+class Queued:
+    """The job of a store that commits as soon as it is asked to."""
+
+    def __init__(self, work: Callable[[], AppendReply]) -> None:
+        self.work = work
+        self.is_done = False
+        self.reply: AppendReply | ClaimLost | None = None
+        self.woken = anyio.Event()
+
+    def carry_out(self) -> None:
+        if not self.is_done:
+            try:
+                self.reply = self.work()
+            except ClaimLost as error:
+                self.reply = error
+            self.is_done = True
+
+    async def wait(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def wake(self) -> None:
+        self.woken.set()
+
+    def given(self) -> AppendReply:
+        if isinstance(self.reply, ClaimLost):
+            raise self.reply
+        assert self.reply is not None
+        return self.reply
+
+
+class Soon(Waiting):
+    job: type[Queued] = Queued
+
+    def append_soon(self, claim: Claim, events: Sequence[Event], **about: Any) -> Any:
+        job = self.job(lambda: self.append_now(claim, events, **about))
+        job.carry_out()
+        return job
+
+
+class NeedsAWaiter(Soon):
+    def append_soon(self, claim: Claim, events: Sequence[Event], **about: Any) -> Any:
+        store = self
+
+        class Lazy(Queued):
+            async def wait(self) -> None:
+                await anyio.lowlevel.checkpoint()
+                self.carry_out()
+
+        return Lazy(lambda: store.append_now(claim, events, **about))
+
+
+class GoesWithItsWaiter(Soon):
+    def append_soon(self, claim: Claim, events: Sequence[Event], **about: Any) -> Any:
+        class Dropped(Queued):
+            async def wait(self) -> None:
+                try:
+                    await anyio.lowlevel.checkpoint()
+                except BaseException:
+                    self.is_done, self.reply = True, AppendReply(claim.last_seq + len(events), False)
+                    raise
+                self.carry_out()
+
+        job = Dropped(lambda: self.append_now(claim, events, **about))
+        if len(events) == 2 and claim.last_seq == 1:
+            job.carry_out()
+        return job
+
+
+class SleepsOn(Soon):
+    class job(Queued):
+        async def wait(self) -> None:
+            await anyio.sleep_forever()
+
+
+class NoWake(Soon):
+    class job(Queued):
+        wake: Any = property()
+
+
+class KeepsItsError(Soon):
+    class job(Queued):
+        def given(self) -> Any:
+            return self.reply
+
+
+class TwiceIsTwice(Soon):
+    def append_soon(self, claim: Claim, events: Sequence[Event], **about: Any) -> Any:
+        claim = replace(claim, last_seq=self._log(claim.run_id).last_seq)
+        unit = [replace(event, seq=claim.last_seq + at) for at, event in enumerate(events, 1)]
+        return super().append_soon(claim, unit, **about)
 
 
 class GivesItsOwnList(MemoryStore):
@@ -385,6 +477,12 @@ BROKEN: dict[type[MemoryStore], tuple[str, ...]] = {
     LandsLater: ("cancelled",),
     SwallowsCancellation: ("cancelled",),
     InstantInName: ("instant",),
+    NeedsAWaiter: ("soon",),
+    GoesWithItsWaiter: ("soon",),
+    SleepsOn: ("soon",),
+    NoWake: ("soon",),
+    KeepsItsError: ("soon",),
+    TwiceIsTwice: ("soon",),
     GivesItsOwnList: ("copies",),
     NothingIsAnEmptyLog: ("not-found", "deleted"),
     KeyIsEnough: ("idempotent",),
@@ -425,6 +523,11 @@ def test_a_broken_store_is_caught_by_the_rules_it_breaks(store: type[MemoryStore
         if rule.name in BROKEN[store]:
             assert f"broken {rule.name}: {rule.sentence}" in text
             assert f"do: {rule.remedy}" in text
+
+
+def test_a_store_that_carries_on_by_itself_passes() -> None:
+    report = check_run_store(Soon)
+    assert "soon" in report.passed
 
 
 def test_every_rule_is_broken_by_some_store() -> None:
@@ -496,7 +599,7 @@ def test_the_factory_may_be_async_and_every_store_is_closed() -> None:
     assert not report.broken
     assert not opened
     assert {one.backend for one in report.checks} == {"asyncio", "trio"}
-    assert set(report.skipped) == {*REOPENED, "revision"}
+    assert set(report.skipped) == {*REOPENED, "revision", "soon"}
 
 
 def test_a_rule_may_be_waived_for_a_reason_and_only_by_its_name() -> None:

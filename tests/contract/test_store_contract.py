@@ -35,6 +35,7 @@ def test_the_memory_store_keeps_every_rule() -> None:
     report = check_run_store(MemoryStore)
     skipped = dict(report.skipped)
     assert skipped.pop("revision").startswith("it has no revision()")
+    assert skipped.pop("soon").startswith("it has no append_soon()")
     assert set(skipped.values()) == {"no reopen= was given"}
     assert len(report.passed) >= 32
 

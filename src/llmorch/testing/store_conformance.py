@@ -10,13 +10,14 @@ from . import _store_log as log
 from . import _store_owners as owners
 from . import _store_reopened as reopened
 from . import _store_rows as rows
+from . import _store_soon as soon
 from ._adapter import checks_of
 from ._store_rule import Reopen, StoreCase
 from ._suite import Checked, ConformanceFailed, Report
 
 __all__ = ["StoreConformance", "check_run_store"]
 
-_RULES = (*log.RULES_BEFORE, *log.RULES, *rows.RULES, *owners.RULES, *reopened.RULES)
+_RULES = (*log.RULES_BEFORE, *log.RULES, *soon.RULES, *rows.RULES, *owners.RULES, *reopened.RULES)
 
 
 @dataclass(frozen=True, slots=True)

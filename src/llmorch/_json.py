@@ -8,9 +8,9 @@ import json.encoder
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["canonical", "canonical_members", "dumps", "loads", "sha256", "text"]
+__all__ = ["canonical", "canonical_members", "dumps", "loads", "quoted", "sha256"]
 
-_quoted = json.encoder.encode_basestring_ascii
+_escape = json.encoder.encode_basestring_ascii
 _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 _SORTED = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
@@ -23,7 +23,7 @@ def _kept(encoder: json.JSONEncoder) -> Any:  # Any: json's own encoder in C, of
     make: Any = getattr(json.encoder, "c_make_encoder", None)  # Any: as above
     if make is None:
         return None
-    return make(None, encoder.default, _quoted, None, ":", ",", encoder.sort_keys, False, False)
+    return make(None, encoder.default, _escape, None, ":", ",", encoder.sort_keys, False, False)
 
 
 _KEPT, _KEPT_SORTED = _kept(_ENCODER), _kept(_SORTED)
@@ -31,17 +31,17 @@ _LONG, _TOO_LONG = 256, 1 << 16  # characters of a text that is worth keeping
 _last = ("", '""')
 
 
-def text(value: str) -> str:
+def quoted(value: str) -> str:
     """The text in quotes, as `dumps` writes it; the last long one is kept.
 
     What a step gave is wanted twice in a row: in the fingerprint of the next step, and in the log.
     """
     global _last
     if not _LONG < len(value) < _TOO_LONG:
-        return _quoted(value)
+        return _escape(value)
     last = _last  # another thread may change it
     if last[0] is not value:
-        last = _last = (value, _quoted(value))
+        last = _last = (value, _escape(value))
     return last[1]
 
 
@@ -58,7 +58,7 @@ def canonical(value: Any) -> bytes:  # Any: as above
 def canonical_members(members: Mapping[str, Any]) -> bytes:  # Any: as above
     """`canonical` of an object, of whose texts the last one may have been written just now."""
     written = [
-        f"{text(name)}:{text(value) if value.__class__ is str else _written(value, _SORTED, _KEPT_SORTED)}"
+        f"{quoted(name)}:{quoted(value) if value.__class__ is str else _written(value, _SORTED, _KEPT_SORTED)}"
         for name, value in sorted(members.items())
     ]
     return f"{{{','.join(written)}}}".encode("ascii")

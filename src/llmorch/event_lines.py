@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, cast, get_args, get_origin
 
 from . import events
-from ._json import text
+from ._json import quoted
 from .events import Answer, Event
 from .models.failure import Failure
 from .models.message import ToolCall
@@ -150,7 +150,7 @@ _any_of = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", 
 
 # Most fields are one of these and need no encoder made for them; `_any_of` writes the same, and all the rest.
 _WRITERS: dict[type[Any], Callable[[Any], str]] = {
-    str: text,
+    str: quoted,
     int: int.__repr__,
     bool: {True: "true", False: "false"}.__getitem__,
     NoneType: lambda _: "null",

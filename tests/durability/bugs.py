@@ -26,7 +26,7 @@ from llmorch.models.values import Data
 from llmorch.ports import AppendReply, Claim, RunRow, RunStore
 from llmorch.providers._chat_stream import StreamReader
 from llmorch.queries import Queries
-from llmorch.stores.sqlite import units
+from llmorch.stores.sqlite import appends
 from llmorch.stores.sqlite.owners import Owners
 from llmorch.stores.sqlite.store import SqliteStore
 
@@ -190,8 +190,8 @@ def _definition_reread() -> None:
 
 
 def _unguard(guard: str, instead: str) -> None:
-    assert guard in units._FIND, f"it has no {guard!r}"
-    _patch(units, _FIND=units._FIND.replace(guard, instead))
+    assert guard in appends._FIND, f"it has no {guard!r}"
+    _patch(appends, _FIND=appends._FIND.replace(guard, instead))
 
 
 def _none(store: RunStore, name: str) -> None:

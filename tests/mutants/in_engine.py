@@ -96,7 +96,7 @@ _COMMITTING = (
         "engine/delivery.py",
         (
             (
-                "return await _handed(self._store, unit, claim)",
+                "return await _append(self._store, unit, claim)",
                 "half = len(unit.events) // 2\n"
                 "            reply = await self._store.append(claim, unit.events[:half])\n"
                 "            claim.last_seq = reply.last_seq\n"
@@ -153,8 +153,8 @@ _COMMITTING = (
         "engine/delivery.py",
         (
             (
-                "shield=True) as self._scope:\n            return await _handed(",
-                "shield=False) as self._scope:\n            return await _handed(",
+                "shield=True) as self._scope:\n            return await _append(",
+                "shield=False) as self._scope:\n            return await _append(",
             ),
         ),
         (f"{_JOURNAL}test_a_cancelled_writer_leaves_the_unit_whole",),

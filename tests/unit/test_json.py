@@ -31,7 +31,7 @@ def test_a_list_that_holds_itself_is_a_value_error() -> None:
 def test_a_text_of_any_length_is_written_like_any_value_however_often(length: int) -> None:
     one, other = ("".join(chr(first + at % 300) for at in range(length)) for first in (0, 40))
     for text in (one, other, other, one, one + "x"):
-        assert _json.text(text) == _json.dumps(text)
+        assert _json.quoted(text) == _json.dumps(text)
 
 
 def test_the_members_of_an_object_are_written_like_the_object() -> None:

@@ -111,7 +111,7 @@ class Delivery:
     async def _handed(self, unit: Unit, claim: Claim) -> AppendReply:
         """Hand the unit to a store that does not carry on by itself, so that nobody may be cancelled meanwhile."""
         with _wake.cancel_scope(self._deadline, shield=True) as self._scope:
-            return await _handed(self._store, unit, claim)
+            return await _append(self._store, unit, claim)
         raise _too_late(unit, claim)
 
     async def _in_time(self, job: _Job, unit: Unit, claim: Claim) -> None:
@@ -131,7 +131,7 @@ def _too_late(unit: Unit, claim: Claim) -> StoreBusy:
     )
 
 
-def _handed(store: RunStore, unit: Unit, claim: Claim) -> Coroutine[Any, Any, AppendReply]:
+def _append(store: RunStore, unit: Unit, claim: Claim) -> Coroutine[Any, Any, AppendReply]:
     """The unit on its way to the store; what most units do not have is left out."""
     if unit.wake_at is not None:
         return store.append(claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at)
@@ -146,7 +146,7 @@ def at_once(store: RunStore, unit: Unit, claim: Claim) -> AppendReply:
     Raises:
         StoreError: It waits after all.
     """
-    appending = _handed(store, unit, claim)
+    appending = _append(store, unit, claim)
     try:
         appending.send(None)
     except StopIteration as done:

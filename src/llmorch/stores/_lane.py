@@ -141,10 +141,9 @@ class Home:
         where: The store's database, for texts.
     """
 
-    __slots__ = ("_forks", "_pid", "_where")
+    __slots__ = ("_pid", "_where")
 
     def __init__(self, where: object) -> None:
-        self._forks = _forks
         self._pid = os.getpid()
         self._where = where
 
@@ -154,7 +153,7 @@ class Home:
         Raises:
             StoreError: This is another one.
         """
-        if _forks != self._forks:  # asking for the pid is a system call, and this is asked with each unit
+        if os.getpid() != self._pid:
             raise StoreError(
                 f"This store of {self._where} was made in process {self._pid} and is used in process {os.getpid()}, "
                 "forked from it; make a new store there"
@@ -270,13 +269,8 @@ def _stop_all() -> None:
         lane.join(_AT_EXIT_S)
 
 
-_forks = 0
-
-
 def _in_child() -> None:
     """The threads are the parent's; its locks may have been held when it forked."""
-    global _forks
-    _forks += 1
     for lane in _living:
         lane.orphan()
     _living.clear()

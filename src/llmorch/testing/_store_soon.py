@@ -56,16 +56,13 @@ def _queued(case: StoreCase, claim: Claim, unit: Sequence[Event]) -> Job:
 
 
 async def _nobody_waits(case: StoreCase, job: Job) -> None:
-    with anyio.move_on_after(case.limit_s):
-        while not job.is_done:  # noqa: ASYNC110 - to wait for it is what this is the opposite of
-            await anyio.sleep(_LOOK_S)
+    """Nothing happens meanwhile."""
 
 
 async def _waiter_is_cancelled(case: StoreCase, job: Job) -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await job.wait()
-    await _nobody_waits(case, job)
 
 
 async def _waiter_is_woken(case: StoreCase, job: Job) -> None:
@@ -80,19 +77,26 @@ async def _waiter_is_woken(case: StoreCase, job: Job) -> None:
 
 async def _committed(case: StoreCase, job: Job, *, seq: int, told: str) -> None:
     """The job of a unit is done, and says so."""
-    await _nobody_waits(case, job)
-    if not job.is_done:
-        broken(f"{told} was not done in {case.limit_s:g} s")
+    await _ended(case, job, told)
     reply = job.given()
     if not isinstance(reply, AppendReply) or reply.last_seq != seq or reply.inbox is not False:
         broken(f"given() of {told} was {reply!r}, where the last event is {seq} and the inbox empty")
+
+
+async def _ended(case: StoreCase, job: Job, told: str) -> None:
+    """The job is done in time although nobody waits for it."""
+    with anyio.move_on_after(case.limit_s):
+        while not job.is_done:  # noqa: ASYNC110 - to wait for it is what this is the opposite of
+            await anyio.sleep(_LOOK_S)
+    if not job.is_done:
+        broken(f"{told} was not done in {case.limit_s:g} s")
 
 
 async def _strangers(case: StoreCase, stranger: Claim) -> None:
     """A unit of another epoch is refused to whoever asks its job."""
     before = await case.store.load(stranger.run_id)
     job = _queued(case, stranger, notes(stranger, 1))
-    await _nobody_waits(case, job)
+    await _ended(case, job, "a unit of another epoch")
     try:
         reply = job.given()
     except ClaimLost:

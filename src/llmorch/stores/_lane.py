@@ -166,15 +166,22 @@ class Lane:
     Args:
         attempt: Carries out as many of the jobs as it can and gives back those to try again; called on the thread.
         at_end: Closes what the thread opened; called on the thread.
+        share: Given how many jobs wait, how many of them are taken together; unset, all.
     """
 
     def __init__(
-        self, name: str, attempt: Callable[[list[Job[object]]], list[Job[object]]], *, at_end: Callable[[], None]
+        self,
+        name: str,
+        attempt: Callable[[list[Job[object]]], list[Job[object]]],
+        *,
+        at_end: Callable[[], None],
+        share: Callable[[int], int] | None = None,
     ) -> None:
         self.is_stopping = threading.Event()
         self._name = name
         self._attempt = attempt
         self._at_end = at_end
+        self._share = share
         self._jobs: queue.SimpleQueue[Job[object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -245,7 +252,10 @@ class Lane:
                 if job is None:
                     return False
                 waiting.append(job)
-            while len(waiting) < _GROUP:
+            most = _GROUP
+            if self._share is not None:
+                most = min(_GROUP, self._share(len(waiting) + self._jobs.qsize()))
+            while len(waiting) < most:
                 job = self._jobs.get_nowait()
                 if job is None:
                     self._jobs.put(None)  # nothing comes behind it, so it is found again when nothing waits

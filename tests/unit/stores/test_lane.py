@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from llmorch.errors import StoreError
-from llmorch.stores._lane import Job
+from llmorch.stores._lane import Job, Lane
 
 Ts = TypeVarTuple("Ts")
 
@@ -90,3 +90,29 @@ def test_a_loop_that_has_ended_does_not_keep_others_from_their_answers() -> None
     assert anyio.run(main) == 2
     anyio.run(leave, backend="trio")
     assert anyio.run(main, backend="trio") == 2
+
+
+@pytest.mark.anyio
+async def test_a_lane_takes_as_many_jobs_at_once_as_it_is_told() -> None:
+    sizes: list[int] = []
+    begun, is_full = threading.Event(), threading.Event()
+
+    def attempt(jobs: list[Job[object]]) -> list[Job[object]]:
+        begun.set()
+        is_full.wait(5)
+        sizes.append(len(jobs))
+        Job.answer((one, None, None) for one in jobs)
+        return []
+
+    lane = Lane("test", attempt, at_end=lambda: None, share=lambda waiting: max(1, waiting // 2))
+    jobs = [job() for _ in range(9)]
+    lane.put(jobs[0])
+    begun.wait(5)
+    for one in jobs[1:]:
+        lane.put(one)
+    is_full.set()
+    for one in jobs:
+        await one.outcome()
+    lane.stop()
+    await anyio.to_thread.run_sync(lane.join)
+    assert sizes == [1, 4, 2, 1, 1]

@@ -17,18 +17,17 @@ from llmorch._wake import backend
 from llmorch.events import Event
 from llmorch.ports import Claim, InboxItem
 from llmorch.stores.sqlite import SqliteStore
+from llmorch.stores.sqlite.pace import Pace
 from tests.unit.stores.sqlite_parts import locked, made, note, until
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_units_that_wait_together_are_committed_together(tmp_path: Path) -> None:
+async def test_units_that_wait_together_are_committed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteStore(tmp_path / "runs.db", patience_s=0.2)
     claims = [await made(store, f"r{number}") for number in range(20)]
-    commits: list[str] = []
-    connection = store._writer._connection
-    assert connection is not None
-    connection.set_trace_callback(lambda text: commits.append(text) if text.startswith("COMMIT") else None)
+    commits: list[float] = []
+    monkeypatch.setattr(Pace, "took", lambda _, seconds: commits.append(seconds))
     async with anyio.create_task_group() as tasks:
         with locked(store.path):
             for claim in claims:
@@ -42,10 +41,10 @@ async def test_units_that_wait_together_are_committed_together(tmp_path: Path) -
 
 async def test_of_units_that_are_committed_together_each_is_for_its_own_log(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "runs.db", patience_s=0.2)
-    claims = [await made(store, f"r{number}", recoveries=3) for number in range(64)]
-    # Sixteen share their statements, unless one of them is refused: what is odd stands in a sixteen of its own.
+    claims = [await made(store, f"r{number}", recoveries=3) for number in range(80)]
+    # Sixteen share a statement, unless one of them is odd; each of these stands in a sixteen of its own.
     await store.claim("r3", "another", takeover=True)
-    gap, twice, asked, sound = "r20", "r40", "r50", "r55"
+    gap, twice, asked, sound = "r20", "r40", "r50", "r70"
     await store.post(asked, InboxItem("cancel"))
     ended: dict[str, list[str]] = {}
 
@@ -310,8 +309,13 @@ async def test_a_write_waits_while_another_connection_checkpoints(tmp_path: Path
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(StoreBusy):
             await made(store, "r2")
-        assert (await store.load("r1")).last_seq == 1
-    assert (await store.append(claim, [note("r1", 2)])).last_seq == 2
+    async with anyio.create_task_group() as tasks:
+        with (tmp_path / "runs.db.ckpt").open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            tasks.start_soon(store.append, claim, [note("r1", 2)])
+            await until(lambda: store.trouble == "store-busy")
+            assert (await store.load("r1")).last_seq == 1
+    assert (await store.load("r1")).last_seq == 2
     await store.aclose()
 
 

@@ -1,10 +1,9 @@
-"""The commonest work of the writer: one unit of a log, alone or together with those of other runs."""
+"""The commonest work of the writer: one unit of a log."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 from ..._clock import now_us
 from ...errors import ClaimLost
@@ -12,9 +11,9 @@ from ...event_late import late_items
 from ...events import Event, StepFailed, StepSkipped, StepSucceeded
 from ...ports import AppendReply, Claim, InboxItem
 from .._rows import unit_of
-from .rows import ROWS, has_events, insert_events, insert_item, state_of, values_of
+from .rows import has_events, insert_events, insert_item, state_of, values_of
 
-__all__ = ["FINAL", "Append", "together"]
+__all__ = ["FINAL", "Append"]
 
 FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
 _RECORDS = frozenset({StepSucceeded, StepFailed, StepSkipped})
@@ -28,22 +27,14 @@ _ENTER = (
 )
 _TAKE = "UPDATE inbox SET taken = 1, data = NULL WHERE run = ? AND kind = ? AND step = ? AND call = ?"
 _IS_WAITING = "SELECT EXISTS(SELECT 1 FROM inbox WHERE run = ? AND taken = 0)"
-_FIND_ALL = [
-    f"SELECT id, epoch, last_seq, n, {_INBOX} FROM runs WHERE id IN ({', '.join('?' * count)})"
-    for count in range(ROWS + 1)
-]
-_ADVANCE_ALL = [
-    "UPDATE runs SET last_seq = new.column2, recoveries = recoveries * new.column3 "
-    f"FROM (VALUES {', '.join(['(?, ?, ?)'] * count)}) AS new WHERE n = new.column1"
-    for count in range(ROWS + 1)
-]
+_MOST_PLAIN = 32
 
 
 class Append:
     """The work that adds one unit; see `RunStore.append`.
 
     Attributes:
-        is_plain: It changes nothing but the log, so that it can be done together with others.
+        is_plain: It changes nothing but the log, by few events, so that it can be done together with others.
         key: Run id, epoch and last seq that it is for.
         unit: The events as columns.
         last_seq: Of the log, afterwards.
@@ -76,7 +67,7 @@ class Append:
         self.key = (claim.run_id, claim.epoch, before)
         self.last_seq = before + len(unit)
         self.factor = 1 if _RECORDS.isdisjoint(map(type, events)) else 0
-        self.is_plain = status is None and not consumed and bool(unit) and unit[0][0] == before + 1
+        self.is_plain = status is None and not consumed and 0 < len(unit) <= _MOST_PLAIN and unit[0][0] == before + 1
         self._claim = claim
         self._events = events
         self._status = status
@@ -130,28 +121,3 @@ class Append:
             f"{before} does not follow it, and nothing was written",
             run_id=claim.run_id,
         )
-
-
-def together(appends: Sequence[Append], connection: sqlite3.Connection) -> list[AppendReply] | None:
-    """Add plain units of several runs, as if one after the other, in few statements; at most `ROWS` of them.
-
-    Returns:
-        None, with nothing done, when one of them has to be refused, which it says when it is done alone.
-    """
-    found: dict[str, tuple[str, int, int, int, int]] = {}
-    for state in connection.execute(_FIND_ALL[len(appends)], [append.key[0] for append in appends]).fetchall():
-        found[state[0]] = state
-    replies: list[AppendReply] = []
-    changes: list[int] = []
-    values: list[Any] = []  # Any: columns
-    for append in appends:
-        state = found.pop(append.key[0], None)  # a second unit of a run follows the first
-        if state is None or state[:3] != append.key:
-            return None
-        n = state[3]
-        changes += (n, append.last_seq, append.factor)
-        values += values_of(append.unit, run=n)
-        replies.append(AppendReply(append.last_seq, bool(state[4])))
-    connection.execute(_ADVANCE_ALL[len(appends)], changes)
-    insert_events(connection, values)
-    return replies

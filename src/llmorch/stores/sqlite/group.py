@@ -5,13 +5,32 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from itertools import groupby
+from typing import cast
 
 from ...errors import LLMOrchError
 from .._lane import Job, Outcome
-from .appends import Append, together
-from .rows import ROWS
+from .appends import Append
+from .together import MOST, together
 
-__all__ = ["carried_out"]
+__all__ = ["are_plain", "at_once", "carried_out"]
+
+_UNITS = 16  # of one statement inside a transaction: if one has to be refused, all of them are done alone
+
+
+def are_plain(jobs: Sequence[Job[object]]) -> bool:
+    """Whether one statement may add all of them."""
+    size = 0
+    for job in jobs:
+        if not _is_plain(job):
+            return False
+        size += len(cast("Append", job.work).unit)
+    return size <= MOST
+
+
+def at_once(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> list[Outcome] | None:
+    """Add plain units with one statement; None, with nothing done, when one of them has to be done alone."""
+    replies = together([cast("Append", job.work) for job in jobs], connection)
+    return None if replies is None else [(job, reply, None) for job, reply in zip(jobs, replies, strict=True)]
 
 
 def carried_out(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> list[Outcome]:
@@ -19,7 +38,7 @@ def carried_out(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> 
     outcomes: list[Outcome] = []
     for is_plain, those in groupby(jobs, _is_plain):
         some = list(those)
-        size = ROWS if is_plain else 1
+        size = _UNITS if is_plain else 1
         for at in range(0, len(some), size):
             outcomes += _done(some[at : at + size], connection)
     return outcomes
@@ -31,11 +50,8 @@ def _is_plain(job: Job[object]) -> bool:
 
 def _done(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> list[Outcome]:
     """One job, or several plain units."""
-    if len(jobs) > 1:
-        replies = together([job.work for job in jobs if isinstance(job.work, Append)], connection)
-        if replies is not None:
-            return [(job, reply, None) for job, reply in zip(jobs, replies, strict=True)]
-    return [_alone(job, connection) for job in jobs]
+    outcomes = at_once(jobs, connection) if len(jobs) > 1 else None
+    return outcomes or [_alone(job, connection) for job in jobs]
 
 
 def _alone(job: Job[object], connection: sqlite3.Connection) -> Outcome:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -126,6 +127,23 @@ class CheckpointLock:
             return True
         self.share()  # an attempt that fails gives up what was held
         return False
+
+    def take_over(self, connection: sqlite3.Connection) -> None:
+        """Hold it alone from now on; nobody else holds it while the connection could write.
+
+        Raises:
+            Locked: Somebody opens the file just now, or checkpoints.
+        """
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self.share()
+            if not self.keep_alone():
+                raise Locked("somebody opens the file just now")
+        except BaseException:
+            self.release()
+            raise
+        finally:
+            connection.execute("ROLLBACK")
 
     def take_alone(self) -> bool:
         """Hold it alone from now on, if nobody writes just now."""

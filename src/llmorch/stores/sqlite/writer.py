@@ -13,12 +13,14 @@ from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
 from .._lane import Job, Lane, Outcome
 from .faults import Locked, Trouble, error_of, trouble_of
-from .group import carried_out
+from .group import are_plain, at_once, carried_out
 from .hold import Hold
 from .locks import CheckpointLock
 from .owners import Owners
+from .pace import Pace
 from .place import ENOUGH, Place
 from .schema import is_behind, migrate, version_of
+from .together import PREPARED
 
 __all__ = ["Writer"]
 
@@ -64,11 +66,13 @@ class Writer:
         self._hold: Hold | None = None
         self._owed = 0  # bytes written to the log since the last checkpoint
         self._is_alone = False  # the last commit kept the lock, for a checkpoint
+        self._pace = Pace()
         self._tries = 0
         self._house_at = 0.0
         self._looked_at = 0.0
         self._stopped_at: float | None = None
-        self.lane = Lane(f"llmorch-write-{place.database.name}", self._attempt, at_end=self._close)
+        name = f"llmorch-write-{place.database.name}"
+        self.lane = Lane(name, self._attempt, at_end=self._close, share=self._pace.share)
 
     @property
     def trouble(self) -> Trouble | None:
@@ -105,6 +109,23 @@ class Writer:
     def _commit(self, jobs: list[Job[object]]) -> list[Outcome]:
         self._check_files()
         connection = self._opened()
+        began = monotonic()
+        outcomes = self._at_a_stroke(jobs, connection) or self._in_steps(jobs, connection)
+        self._pace.took(monotonic() - began)
+        return outcomes
+
+    def _at_a_stroke(self, jobs: list[Job[object]], connection: sqlite3.Connection) -> list[Outcome] | None:
+        """Commit them beside the event loop; None, with nothing done, where that cannot be."""
+        is_due = self._owed >= _CHECKPOINT_BYTES  # who waits for the file here keeps others from their checkpoints
+        if is_due or not are_plain(jobs):
+            return None
+        self._gate.share()
+        try:
+            return at_once(jobs, connection)
+        finally:
+            self._gate.release()
+
+    def _in_steps(self, jobs: list[Job[object]], connection: sqlite3.Connection) -> list[Outcome]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._gate.share()
@@ -137,7 +158,7 @@ class Writer:
             return
         log = self._hold.log()
         if log == "missing":  # SQLite has it open still: move what it holds into the database
-            self._begin_alone(self._connection)
+            self._gate.take_over(self._connection)
             try:
                 (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
@@ -147,19 +168,6 @@ class Writer:
         if log != "same":
             self._drop()
         self._looked_at = now
-
-    def _begin_alone(self, connection: sqlite3.Connection) -> None:
-        """Hold the lock alone; who writes nothing else must commit something first, so that nobody else holds it."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            self._gate.share()
-            if not self._gate.keep_alone():
-                raise Locked("somebody opens the file just now")
-        except BaseException:
-            self._gate.release()
-            raise
-        finally:
-            connection.execute("ROLLBACK")
 
     # When it does not work
 
@@ -301,6 +309,8 @@ def _open(place: Place, *, synchronous: str, busy_s: float) -> sqlite3.Connectio
             connection.execute(f"PRAGMA {setting}")
         if is_behind(connection, place.database):
             migrate(connection, place.database)
+        for statement in PREPARED:
+            connection.execute(statement)
     except BaseException:
         connection.close()
         raise

@@ -58,7 +58,7 @@ class LiveRun:
     ) -> None:
         self.state = state
         self.store = store
-        self.journal = Journal(store, claim, self.state)
+        self.journal = Journal(store, claim, self.state, places=services.places)
         self._since = since
         self.executor = Executor(self.state, self.journal, services)
         self._inbox: Inbox | None = None  # most runs never need one

@@ -272,6 +272,21 @@ class NoWake(Soon):
         wake: Any = property()
 
 
+class BlocksForNothing(Soon):
+    class job(Queued):
+        def done_within(self, limit_s: float) -> bool:
+            return False
+
+
+class SaysDone(NeedsAWaiter):
+    def append_soon(self, claim: Claim, events: Sequence[Event], **about: Any) -> Any:
+        if claim.last_seq != 7:
+            return Soon.append_soon(self, claim, events, **about)
+        job = super().append_soon(claim, events, **about)
+        job.done_within = lambda limit_s: True
+        return job
+
+
 class KeepsItsError(Soon):
     class job(Queued):
         def given(self) -> Any:
@@ -481,6 +496,8 @@ BROKEN: dict[type[MemoryStore], tuple[str, ...]] = {
     GoesWithItsWaiter: ("soon",),
     SleepsOn: ("soon",),
     NoWake: ("soon",),
+    BlocksForNothing: ("soon",),
+    SaysDone: ("soon",),
     KeepsItsError: ("soon",),
     TwiceIsTwice: ("soon",),
     GivesItsOwnList: ("copies",),

@@ -167,6 +167,46 @@ _COMMITTING = (
         (f"{_DELIVERY}test_a_run_that_is_stopped_does_not_wait_for_a_store_that_does_not_answer",),
     ),
     Mutant(
+        "loop-held",
+        "A run that is alone holds the event loop until it has ended.",
+        "engine/runners.py",
+        (("if places.turns == turn and journal.passes == passes:", "if False:"),),
+        ("tests/unit/engine/test_executor.py::test_a_run_that_is_alone_leaves_others_their_turn_now_and_then",),
+    ),
+    Mutant(
+        "loop-held-among-others",
+        "The event loop stands still for a commit although others have something to do.",
+        "engine/journal.py",
+        (("if places is None or not places.is_one_held or", "if places is None or"),),
+        (f"{_DELIVERY}test_a_run_among_others_leaves_them_their_turn",),
+    ),
+    Mutant(
+        "loop-held-by-slow-disk",
+        "The event loop stands still at each commit to a slow disk.",
+        "engine/delivery.py",
+        (("        self._slow = _COMMITS_AFTER\n", ""),),
+        (f"{_DELIVERY}test_a_slow_store_gets_a_unit_once_and_is_not_waited_for_like_that_again_soon",),
+    ),
+    Mutant(
+        "queued-again",
+        "A unit that took long is given to the store a second time.",
+        "engine/delivery.py",
+        (
+            (
+                "                if self._job is None:\n                    self._job",
+                "                if True:\n                    self._job",
+            ),
+        ),
+        (f"{_DELIVERY}test_a_slow_store_gets_a_unit_once_and_is_not_waited_for_like_that_again_soon",),
+    ),
+    Mutant(
+        "late-answer-unheard",
+        "A task that went on waiting for a slow commit is not woken by it.",
+        "stores/_lane.py",
+        (("        finally:\n            self._gate = None\n", "        finally:\n            pass\n"),),
+        ("tests/unit/stores/test_lane.py::test_a_job_that_takes_longer_wakes_the_task_that_waits_for_it_then",),
+    ),
+    Mutant(
         "left-without-end",
         "A run that is stopped waits for a store that does not answer.",
         "engine/delivery.py",

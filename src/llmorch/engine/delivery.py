@@ -19,6 +19,8 @@ __all__ = ["Delivery", "Unit", "at_once", "quick_way"]
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
+_HERE_S = 0.001  # for which an event loop may stop: a runner works as long without a pause
+_COMMITS_AFTER = 20  # one that took longer, for which it does not
 _NEVER = float("inf")
 _FOR_GOOD = (ClaimLost, StoreCorrupt, RunNotFound)
 _MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError)  # in code: no second try mends them
@@ -44,6 +46,10 @@ class _Job(Protocol):
         """Return when it is done, or when somebody called `wake`."""
         ...
 
+    def done_within(self, limit_s: float) -> bool:
+        """Block the thread until it is done, but no longer than so many seconds; a store may leave it out."""
+        ...
+
     def wake(self) -> None: ...
 
     def given(self) -> AppendReply: ...
@@ -52,12 +58,13 @@ class _Job(Protocol):
 class Delivery:
     """Hands one run's units to its store, one at a time."""
 
-    __slots__ = ("_append_soon", "_deadline", "_job", "_scope", "_store")
+    __slots__ = ("_append_soon", "_deadline", "_job", "_scope", "_slow", "_store")
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
         self._append_soon: Callable[..., _Job] | None = quick_way(store, "append_soon")
         self._deadline = _NEVER
+        self._slow = 0
         self._job: _Job | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -68,6 +75,26 @@ class Delivery:
             self._scope.deadline = self._deadline
         elif self._job is not None:
             self._job.wake()  # it was waited for without a deadline
+
+    def here(self, unit: Unit, claim: Claim) -> AppendReply | None:
+        """Hand the unit over and wait on the event loop's own thread: a quick disk answers before the loop is back.
+
+        Returns:
+            None where that cannot be, or took too long; `through` then goes on with it.
+        """
+        if self._append_soon is None or self._slow:
+            self._slow -= self._slow > 0
+            return None
+        try:
+            self._job = job = self._queued(unit, claim)
+            if job.done_within(_HERE_S):
+                reply = job.given()
+                self._job = None
+                return reply
+        except Exception:  # `through` meets it again, and knows what to do
+            pass
+        self._slow = _COMMITS_AFTER
+        return None
 
     async def through(self, unit: Unit, claim: Claim, *, on_full: Callable[[], None]) -> AppendReply:
         """Hand the unit over until the store has it: it may hold an answer that was paid for.
@@ -85,9 +112,9 @@ class Delivery:
             try:
                 if self._append_soon is None:
                     return await self._handed(unit, claim)
-                self._job = job = self._append_soon(
-                    claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at
-                )
+                if self._job is None:
+                    self._job = self._queued(unit, claim)
+                job = self._job
                 # Whoever is cancelled here goes at once: the store carries on, and knows the unit when it is tried
                 # again. So nothing has to be shielded, which would take as long as all the rest of this.
                 while not job.is_done and self._deadline == _NEVER:
@@ -107,6 +134,10 @@ class Delivery:
                 self._scope = self._job = None
             await _clock.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _queued(self, unit: Unit, claim: Claim) -> _Job:
+        assert self._append_soon is not None
+        return self._append_soon(claim, unit.events, status=unit.status, consumed=unit.consumed, wake_at=unit.wake_at)
 
     async def _handed(self, unit: Unit, claim: Claim) -> AppendReply:
         """Hand the unit to a store that does not carry on by itself, so that nobody may be cancelled meanwhile."""

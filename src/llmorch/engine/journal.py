@@ -16,6 +16,7 @@ from .._clock import now_us
 from ..events import CallFinished, CallStarted, Event, StepCancelled, StepDelta, StepFailed, Warned
 from ..ports import AppendReply, Claim, InboxItem, RunStore
 from .delivery import Delivery, Unit, at_once, quick_way
+from .places import Places
 from .state.run import FOLDS, RunState
 
 __all__ = ["Journal", "Partial"]
@@ -53,15 +54,19 @@ class Journal:
         delta_watchers: How many of them want deltas.
         mail: Called when a commit says that others have left something in the inbox.
         is_instant: The store commits without waiting for anything.
+        passes: Counts the commits that let others run on the event loop meanwhile.
+
+    Args:
+        places: Tells whether the run is the only one that does something; unset, it is taken not to be.
     """
 
     __slots__ = (
-        "_append_now", "_buffer", "_busy", "_claim", "_consumed", "_delivery", "_is_full", "_run_id", "_seq", "_status",
-        "_store", "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure", "is_instant",
-        "mail", "partial", "state", "watchers",
+        "_append_now", "_buffer", "_busy", "_claim", "_consumed", "_delivery", "_is_full", "_places", "_run_id", "_seq",
+        "_status", "_store", "_turn", "_unit", "_wake_at", "closed", "committed", "delta_watchers", "failure",
+        "is_instant", "mail", "partial", "passes", "state", "watchers",
     )  # fmt: skip
 
-    def __init__(self, store: RunStore, claim: Claim, state: RunState) -> None:
+    def __init__(self, store: RunStore, claim: Claim, state: RunState, *, places: Places | None = None) -> None:
         self.state = state
         self.committed = claim.last_seq
         self.watchers: tuple[Callable[[StepDelta | None], None], ...] = ()  # most runs have none
@@ -70,6 +75,8 @@ class Journal:
         self.mail: Callable[[], None] | None = None
         self.closed = False
         self.failure: BaseException | None = None
+        self.passes = 0
+        self._places = places
         self._store = store
         self.is_instant: bool = getattr(store, "is_instant", False)
         self._append_now: Callable[..., AppendReply] | None = quick_way(store, "append_now")
@@ -139,7 +146,7 @@ class Journal:
                 if self._turn is None:
                     self._turn = anyio.Event()
                 await self._turn.wait()
-            else:
+            elif not self._commit_here():
                 await self._commit()
 
     async def flush(self) -> None:
@@ -189,13 +196,31 @@ class Journal:
         wake_at, self._wake_at = self._wake_at, None
         return Unit(events, status, consumed or (), wake_at)
 
-    async def _commit(self) -> None:
-        """Commit what waits, or first the unit whose end is not known."""
+    def _due(self) -> Unit:
+        """What is committed next: the unit whose end is not known, or else all that waits."""
         if self._unit is None:
             self._unit = self._taken()
+        return self._unit
+
+    def _commit_here(self) -> bool:
+        """Commit without letting go of the event loop, where nothing else wants it and the store is quick."""
+        places = self._places
+        if places is None or not places.is_one_held or self.state.ready.left:  # others could share a commit
+            return False
+        reply = self._to_store.here(self._due(), self._claim)
+        if reply is None:
+            return False
+        self._unit = None
+        self._committed(reply)
+        return True
+
+    async def _commit(self) -> None:
+        """Commit what waits."""
+        unit = self._due()
         self._busy = True
+        self.passes += 1
         try:
-            reply = await self._to_store.through(self._unit, self._claim, on_full=self.warn_full)
+            reply = await self._to_store.through(unit, self._claim, on_full=self.warn_full)
         except Exception as error:  # whatever the store raises that is for good
             self.failure = error
             raise

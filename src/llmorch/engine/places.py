@@ -13,14 +13,15 @@ class Places:
     """A counted number of places; cheap when one is free, first come first served when none is.
 
     Attributes:
+        count: Of all places.
         free: Places nobody holds.
         turns: Counts what is begun in any place; whoever finds it changed after an `await` knows that others ran.
     """
 
-    __slots__ = ("_waiting", "free", "turns")
+    __slots__ = ("_waiting", "count", "free", "turns")
 
     def __init__(self, count: int) -> None:
-        self.free = count
+        self.count = self.free = count
         self.turns = 0
         self._waiting: deque[anyio.Event] = deque()
 
@@ -28,6 +29,11 @@ class Places:
     def contended(self) -> bool:
         """Whether somebody waits for a place."""
         return bool(self._waiting)
+
+    @property
+    def is_one_held(self) -> bool:
+        """Whether whoever holds a place is the only one."""
+        return self.count - self.free == 1
 
     def try_take(self) -> bool:
         """Take a place if one is free and nobody waits for it."""

@@ -24,7 +24,8 @@ from .stepper import Stepper
 __all__ = ["Runners"]
 
 _STEPS_PER_CHECKPOINT = 256
-_SECONDS_PER_CHECKPOINT = 0.001
+_PAUSE_AFTER_S = (0.001, 0.004)
+_UNUSED_S = 0.0001
 _BIRTHS_AT_ONCE = 2
 
 
@@ -181,10 +182,10 @@ class Runners:
     async def _spree(self) -> None:
         """Run what is ready, one after the other, with a pause for others now and then."""
         ready, advance, journal, places = self.state.ready, self._stepper.advance, self.journal, self.services.places
-        count, since = 0, monotonic()
+        count, since, limit_s = 0, monotonic(), _PAUSE_AFTER_S[0]
         while ready.left and not self._halted:
             places.turns = turn = places.turns + 1
-            committed = journal.committed
+            passes = journal.passes
             work = advance(*ready.popleft())
             if work is not None:
                 if ready.left:
@@ -197,11 +198,11 @@ class Runners:
             elif journal.pending >= _STEPS_PER_CHECKPOINT:
                 await journal.flush()
             count += 1
-            if count >= _STEPS_PER_CHECKPOINT or monotonic() - since > _SECONDS_PER_CHECKPOINT:
+            if count >= _STEPS_PER_CHECKPOINT or monotonic() - since > limit_s:
                 # While a step waited, for its answer or for a commit, others ran: a pause then would only give what it
                 # made ready away, to a helper that is born for it.
-                if places.turns == turn and (journal.is_instant or journal.committed == committed):
-                    await anyio.lowlevel.checkpoint()
+                if places.turns == turn and journal.passes == passes:
+                    limit_s = await _pause(limit_s)
                 if places.contended:
                     return
                 count, since = 0, monotonic()
@@ -243,3 +244,11 @@ class Runners:
         for state in hopeless:
             self._stepper.drop(state)
         return bool(hopeless)
+
+
+async def _pause(after_s: float) -> float:
+    """Let others run; returns after how many seconds to do so again, which is later when nobody had anything to do."""
+    shortest_s, longest_s = _PAUSE_AFTER_S
+    since = monotonic()
+    await anyio.lowlevel.checkpoint()
+    return min(2 * after_s, longest_s) if monotonic() - since < _UNUSED_S else shortest_s

@@ -30,6 +30,7 @@ async def _soon(case: StoreCase) -> None:
         (_nobody_waits, "a unit that nobody waits for"),
         (_waiter_is_cancelled, "a unit whose waiter was cancelled"),
         (_waiter_is_woken, "a unit whose waiter was woken"),
+        (_thread_blocks, "a unit for which the event loop stood still"),
     ):
         unit = notes(claim, 2)
         job = _queued(case, claim, unit)
@@ -73,6 +74,19 @@ async def _waiter_is_woken(case: StoreCase, job: Job) -> None:
             await job.wait()
     if limit.cancelled_caught:
         broken(f"wait() did not return in {case.limit_s:g} s, though wake() was called and the unit queued")
+
+
+async def _thread_blocks(case: StoreCase, job: Job) -> None:
+    """The event loop stands still until it is done, where the job has a way to wait like that."""
+    done_within = getattr(job, "done_within", None)
+    if done_within is None:
+        return
+    said = done_within(case.limit_s)
+    if said is not True or not job.is_done:
+        broken(
+            f"done_within({case.limit_s:g}) was {said!r} and is_done {job.is_done!r}; "
+            "leave done_within out where a unit needs the event loop"
+        )
 
 
 async def _committed(case: StoreCase, job: Job, *, seq: int, told: str) -> None:

@@ -10,12 +10,15 @@ import anyio.lowlevel
 import pytest
 
 from llmorch.engine.delivery import quick_way
-from llmorch.errors import StoreBusy
+from llmorch.engine.journal import Journal
+from llmorch.engine.places import Places
+from llmorch.errors import ClaimLost, StoreBusy
 from llmorch.events import Event
 from llmorch.ports import AppendReply, Claim
 from llmorch.stores.memory import MemoryStore
 from llmorch.testing import virtual_clock_options
 from tests.unit.engine.journals import journal_on, note
+from tests.unit.engine.stores import Carrying, Quick
 
 pytestmark = pytest.mark.anyio
 
@@ -24,57 +27,6 @@ pytestmark = pytest.mark.anyio
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     """A clock that jumps."""
     return request.param, virtual_clock_options(request.param)
-
-
-class Left:
-    """A unit that was left with the store."""
-
-    def __init__(self) -> None:
-        self.is_done = False
-        self.reply: AppendReply | None = None
-        self._bell = anyio.Event()
-
-    async def wait(self) -> None:
-        await self._bell.wait()
-        self._bell = anyio.Event()
-
-    def wake(self) -> None:
-        self._bell.set()
-
-    def given(self) -> AppendReply:
-        assert self.reply is not None
-        return self.reply
-
-
-class Carrying(MemoryStore):
-    """Commits a unit so many seconds after it was left here; knows one that it has."""
-
-    is_instant = False
-
-    def __init__(self, takes_s: float) -> None:
-        super().__init__()
-        self.takes_s = takes_s
-        self.left: list[tuple[Left, Claim, Sequence[Event], str | None]] = []
-        self.has: dict[int, AppendReply] = {}
-
-    async def append(self, claim: Claim, events: Sequence[Event], **rest: Any) -> AppendReply:
-        raise AssertionError("there is a quicker way")
-
-    def append_soon(self, claim: Claim, events: Sequence[Event], *, status: str | None = None, **_: Any) -> Left:
-        job = Left()
-        self.left.append((job, Claim(claim.run_id, claim.epoch, claim.last_seq), events, status))
-        return job
-
-    async def carry_on(self) -> None:
-        while True:
-            await anyio.sleep(self.takes_s)
-            for job, claim, events, status in self.left:
-                first = events[0].seq or 0
-                if first not in self.has:
-                    self.has[first] = super().append_now(claim, events, status=status)
-                job.reply, job.is_done = self.has[first], True
-                job.wake()
-            self.left.clear()
 
 
 async def test_a_unit_is_left_with_a_store_that_carries_on_by_itself() -> None:
@@ -139,3 +91,69 @@ async def test_an_append_that_a_subclass_has_of_its_own_is_the_one_that_is_used(
     journal = await journal_on(Watched(1))
     await journal.durable(journal.append(note()))
     assert journal.committed == 2
+
+
+async def alone_on(store: Quick, *, busy: int = 1, ready: int = 0) -> Journal:
+    """A journal of a run in an orchestrator in which so many steps are being executed, and so many of it are ready."""
+    journal, places = await journal_on(store), Places(10)
+    if not ready:
+        journal.state.ready.popleft()
+    assert journal.state.ready.left == ready
+    for _ in range(busy):
+        assert places.try_take()
+    return Journal(store, journal.claim, journal.state, places=places)
+
+
+async def test_a_run_that_is_alone_waits_for_a_commit_without_leaving_its_turn() -> None:
+    store = Quick()
+    journal = await alone_on(store)
+    for _ in range(3):
+        await journal.durable(journal.append(note()))
+    assert (journal.committed, journal.passes, store.blocked) == (4, 0, 3)
+    assert [event.seq for event in await store.events("r")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("busy", [0, 2])
+async def test_a_run_among_others_leaves_them_their_turn(busy: int) -> None:
+    store = Quick()
+    journal = await alone_on(store, busy=busy)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.carry_on)
+        await journal.durable(journal.append(note()))
+        tasks.cancel_scope.cancel()
+    assert (journal.committed, journal.passes, store.blocked) == (2, 1, 0)
+
+
+async def test_a_run_that_has_more_to_do_leaves_its_next_step_its_turn() -> None:
+    store = Quick()
+    journal = await alone_on(store, ready=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.carry_on)
+        await journal.durable(journal.append(note()))
+        tasks.cancel_scope.cancel()
+    assert (journal.passes, store.blocked) == (1, 0)
+
+
+async def test_a_slow_store_gets_a_unit_once_and_is_not_waited_for_like_that_again_soon() -> None:
+    store = Quick(is_slow=True)
+    journal = await alone_on(store)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.carry_on)
+        for _ in range(22):
+            await journal.durable(journal.append(note()))
+        tasks.cancel_scope.cancel()
+    assert (journal.committed, journal.passes, store.blocked) == (23, 22, 2)
+    assert store.given == list(range(2, 24))
+
+
+async def test_who_waits_without_leaving_its_turn_hears_of_a_lost_claim() -> None:
+    store = Quick()
+    journal = await alone_on(store)
+    await store.claim("r", "another", takeover=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store.carry_on)
+        with pytest.raises(ClaimLost):
+            await journal.durable(journal.append(note()))
+        tasks.cancel_scope.cancel()
+    assert isinstance(journal.failure, ClaimLost)
+    assert [event.seq for event in await store.events("r")] == [1]

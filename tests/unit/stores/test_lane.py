@@ -116,3 +116,25 @@ async def test_a_lane_takes_as_many_jobs_at_once_as_it_is_told() -> None:
     lane.stop()
     await anyio.to_thread.run_sync(lane.join)
     assert sizes == [1, 4, 2, 1, 1]
+
+
+@pytest.mark.anyio
+async def test_a_thread_that_blocks_for_a_job_goes_on_when_it_is_done() -> None:
+    one = job()
+    thread = threading.Timer(0.05, Job.answer, args=([(one, "done", None)],))
+    thread.start()
+    assert one.done_within(10)
+    assert one.given() == "done"
+    thread.join()
+    assert one.done_within(0)
+
+
+@pytest.mark.anyio
+async def test_a_job_that_takes_longer_wakes_the_task_that_waits_for_it_then() -> None:
+    one = job()
+    assert not one.done_within(0.01)
+    thread = threading.Timer(0.05, Job.answer, args=([(one, "done", None)],))
+    thread.start()
+    with anyio.fail_after(10):
+        assert await one.outcome() == "done"
+    thread.join()

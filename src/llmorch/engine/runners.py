@@ -202,10 +202,18 @@ class Runners:
                 # While a step waited, for its answer or for a commit, others ran: a pause then would only give what it
                 # made ready away, to a helper that is born for it.
                 if places.turns == turn and journal.passes == passes:
-                    limit_s = await _pause(limit_s)
+                    limit_s = await self._pause(limit_s)
                 if places.contended:
                     return
                 count, since = 0, monotonic()
+
+    async def _pause(self, after_s: float) -> float:
+        """Let others run; returns after how long to do so again, which is longer when nobody had anything to do."""
+        places, (shortest_s, longest_s) = self.services.places, _PAUSE_AFTER_S
+        turns, since = places.turns, monotonic()
+        await anyio.lowlevel.checkpoint()
+        is_unused = places.turns == turns and monotonic() - since < _UNUSED_S
+        return min(2 * after_s, longest_s) if is_unused else shortest_s
 
     def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine function beside the run."""
@@ -244,11 +252,3 @@ class Runners:
         for state in hopeless:
             self._stepper.drop(state)
         return bool(hopeless)
-
-
-async def _pause(after_s: float) -> float:
-    """Let others run; returns after how many seconds to do so again, which is later when nobody had anything to do."""
-    shortest_s, longest_s = _PAUSE_AFTER_S
-    since = monotonic()
-    await anyio.lowlevel.checkpoint()
-    return min(2 * after_s, longest_s) if monotonic() - since < _UNUSED_S else shortest_s

@@ -53,7 +53,7 @@ def together(appends: Sequence[Append], connection: sqlite3.Connection) -> list[
     values: list[Any] = []  # Any: columns
     for append in appends:
         run_id, epoch, _ = append.key  # the trigger takes the third from the unit's first event, which follows it
-        head = (run_id, epoch, append.last_seq, append.factor)
+        head: tuple[Any, ...] = (run_id, epoch, append.last_seq, append.factor)  # Any: columns
         for columns in append.unit:
             values += head
             values += columns

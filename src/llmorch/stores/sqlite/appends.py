@@ -27,7 +27,7 @@ _ENTER = (
 )
 _TAKE = "UPDATE inbox SET taken = 1, data = NULL WHERE run = ? AND kind = ? AND step = ? AND call = ?"
 _IS_WAITING = "SELECT EXISTS(SELECT 1 FROM inbox WHERE run = ? AND taken = 0)"
-_MOST_PLAIN = 32
+_MOST_PLAIN = 32  # events
 
 
 class Append:

@@ -14,7 +14,9 @@ from .together import MOST, together
 
 __all__ = ["are_plain", "at_once", "carried_out"]
 
-_UNITS = 16  # of one statement inside a transaction: if one has to be refused, all of them are done alone
+_UNITS = 16
+"""Of one statement inside a transaction: if one has to be refused, all of them are done alone. They fit, as plain units
+have few events."""
 
 
 def are_plain(jobs: Sequence[Job[object]]) -> bool:

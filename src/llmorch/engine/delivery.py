@@ -19,8 +19,8 @@ __all__ = ["Delivery", "Unit", "at_once", "quick_way"]
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
-_HERE_S = 0.001  # for which an event loop may stop: a runner works as long without a pause
-_COMMITS_AFTER = 20  # one that took longer, for which it does not
+_HERE_S = 0.001  # that an event loop may stand still: a runner works as long without a pause
+_COMMITS_AFTER = 20  # a slower one, for which it does not
 _NEVER = float("inf")
 _FOR_GOOD = (ClaimLost, StoreCorrupt, RunNotFound)
 _MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError)  # in code: no second try mends them
@@ -82,8 +82,10 @@ class Delivery:
         Returns:
             None where that cannot be, or took too long; `through` then goes on with it.
         """
-        if self._append_soon is None or self._slow:
-            self._slow -= self._slow > 0
+        if self._append_soon is None or self._job is not None:
+            return None
+        if self._slow:
+            self._slow -= 1
             return None
         try:
             self._job = job = self._queued(unit, claim)

@@ -78,8 +78,9 @@ class Job(Waker, Generic[T]):
         by_loop: dict[object, list[Job[object]]] = {}
         for job, result, error in outcomes:
             job._settle(result, error)
-            if job._gate is not None:
-                job._gate.release()
+            gate = job._gate  # read once: its owner may give up at any moment
+            if gate is not None:
+                gate.release()
             elif not job._posted:
                 job._posted = True
                 by_loop.setdefault(job._loop or job._token, []).append(job)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import sys
 import threading
+import time
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVarTuple
@@ -138,3 +141,39 @@ async def test_a_job_that_takes_longer_wakes_the_task_that_waits_for_it_then() -
     with anyio.fail_after(10):
         assert await one.outcome() == "done"
     thread.join()
+
+
+@pytest.mark.anyio
+async def test_no_answer_is_lost_however_close_it_comes_to_the_limit() -> None:
+    asked: queue.SimpleQueue[Job[object] | None] = queue.SimpleQueue()
+    failed: list[Exception] = []
+    late = 0
+
+    def serve() -> None:
+        count = 0
+        while (one := asked.get()) is not None:
+            count += 1
+            time.sleep(count * 7 % 50 * 1e-6)
+            try:
+                Job.answer([(one, "done", None)])
+            except Exception as error:
+                failed.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with anyio.fail_after(20):
+            for number in range(2_000):
+                one = job()
+                asked.put(one)
+                if not one.done_within(number % 40 * 5e-6):
+                    late += 1
+                    assert await one.outcome() == "done"
+    finally:
+        sys.setswitchinterval(before)
+        asked.put(None)
+        await anyio.to_thread.run_sync(thread.join)
+    assert not failed
+    assert 0 < late < 2_000

@@ -12,15 +12,12 @@ from ...ports import InboxItem
 from .._rows import EventColumns, asked
 
 __all__ = [
-    "ROWS", "RUN_COLUMNS", "Work", "has_events", "insert_events", "insert_item", "not_found", "state_of", "values_of",
+    "RUN_COLUMNS", "Work", "has_events", "insert_events", "insert_item", "not_found", "state_of", "values_of",
 ]  # fmt: skip
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 """What a lane of a SQLite store does inside a transaction."""
-
-ROWS = 16
-"""Of one statement, at most."""
 
 RUN_COLUMNS = (
     "r.id, r.workflow, r.status, r.epoch, r.owner, r.last_seq, r.created_at, r.finished_at, r.idempotency_key, "
@@ -28,10 +25,11 @@ RUN_COLUMNS = (
 )
 
 _COLUMNS = 8
+_ROWS = 16  # of one statement, at most
 _INSERTS = [
     "INSERT INTO events(run, seq, kind, step, call, at, data, sum) VALUES "
     + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * count)
-    for count in range(ROWS + 1)
+    for count in range(_ROWS + 1)
 ]
 _INSERT_ITEM = "INSERT OR IGNORE INTO inbox(run, kind, step, call, data, at, by) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -49,8 +47,8 @@ def insert_events(connection: sqlite3.Connection, values: Sequence[Any]) -> None
     Args:
         values: As `values_of` gives them.
     """
-    for at in range(0, len(values), _COLUMNS * ROWS):
-        part = values[at : at + _COLUMNS * ROWS]
+    for at in range(0, len(values), _COLUMNS * _ROWS):
+        part = values[at : at + _COLUMNS * _ROWS]
         connection.execute(_INSERTS[len(part) // _COLUMNS], part)
 
 

@@ -78,6 +78,27 @@ async def test_of_units_that_are_committed_together_each_is_for_its_own_log(tmp_
     await store.aclose()
 
 
+async def test_units_of_any_length_are_committed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(tmp_path / "runs.db", patience_s=0.2)
+    lengths = {f"r{length}": length for length in (1, 2, 3, 4, 5, 31, 32, 33)}
+    claims = [await made(store, run_id) for run_id in lengths]
+    commits: list[float] = []
+    monkeypatch.setattr(Pace, "took", lambda _, seconds: commits.append(seconds))
+    wanted = {
+        run_id: [note(run_id, seq, f"{seq}") for seq in range(2, length + 2)] for run_id, length in lengths.items()
+    }
+    async with anyio.create_task_group() as tasks:
+        with locked(store.path):
+            for claim in claims:
+                tasks.start_soon(store.append, claim, wanted[claim.run_id])
+            await until(lambda: store.trouble == "store-busy")
+    assert 1 <= len(commits) <= 2
+    for run_id, length in lengths.items():
+        assert (await store.load(run_id)).last_seq == length + 1
+        assert (await store.events(run_id, after=1)) == wanted[run_id]
+    await store.aclose()
+
+
 async def test_a_unit_that_cannot_be_written_stands_in_nobodys_way(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "runs.db", patience_s=0.2)
     claims = [await made(store, f"r{number}") for number in range(6)]

@@ -2,6 +2,8 @@
 
 Python's lock is let go of while a statement runs, and whoever wants it back has to wait until the event loop has
 nothing to do. A commit that is a single statement therefore goes on beside the loop; of five, four wait for it.
+
+A row of the view is two events of a unit, as most have: SQLite puts several rows aside first, and a single one not.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ __all__ = ["MOST", "PREPARED", "together"]
 MOST = 512
 """Events of one statement, at most."""
 
+_EVENT = ("seq", "kind", "step", "call", "at", "data", "sum")
+_COLUMNS = ("id", "epoch", "last", "factor", *_EVENT, *(f"{name}2" for name in _EVENT))
+
 PREPARED = (
-    "CREATE TEMP VIEW units(id, epoch, last, factor, seq, kind, step, call, at, data, sum) AS "
-    "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE 0",
+    f"CREATE TEMP VIEW units({', '.join(_COLUMNS)}) AS SELECT {', '.join(['NULL'] * len(_COLUMNS))} WHERE 0",
     """CREATE TEMP TRIGGER units_added INSTEAD OF INSERT ON units WHEN NEW.id IS NOT NULL BEGIN
         UPDATE runs SET last_seq = NEW.last, recoveries = recoveries * NEW.factor
             WHERE NEW.last IS NOT NULL AND id = NEW.id AND epoch = NEW.epoch AND last_seq = NEW.seq - 1
@@ -28,16 +32,20 @@ PREPARED = (
         SELECT RAISE(ABORT, 'refused') WHERE NEW.last IS NOT NULL AND changes() = 0;
         INSERT INTO events(run, seq, kind, step, call, at, data, sum)
             SELECT n, NEW.seq, NEW.kind, NEW.step, NEW.call, NEW.at, NEW.data, NEW.sum FROM runs WHERE id = NEW.id;
+        INSERT INTO events(run, seq, kind, step, call, at, data, sum)
+            SELECT n, NEW.seq2, NEW.kind2, NEW.step2, NEW.call2, NEW.at2, NEW.data2, NEW.sum2 FROM runs
+            WHERE NEW.seq2 IS NOT NULL AND id = NEW.id;
     END""",
 )
 """What a connection needs for it; it stands in no file."""
 
-_COLUMNS = 11
-_NOTHING = (None,) * _COLUMNS
+_NO_EVENT = (None,) * len(_EVENT)
+_NO_ROW = (None,) * len(_COLUMNS)
 
 
 def _put(rows: int) -> str:
-    return f"INSERT INTO temp.units VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'] * rows)}"
+    row = f"({', '.join('?' * len(_COLUMNS))})"
+    return f"INSERT INTO temp.units VALUES {', '.join([row] * rows)}"
 
 
 _PUTS = {1 << power: _put(1 << power) for power in range(MOST.bit_length())}
@@ -54,13 +62,15 @@ def together(appends: Sequence[Append], connection: sqlite3.Connection) -> list[
     for append in appends:
         run_id, epoch, _ = append.key  # the trigger takes the third from the unit's first event, which follows it
         head: tuple[Any, ...] = (run_id, epoch, append.last_seq, append.factor)  # Any: columns
-        for columns in append.unit:
+        unit = append.unit
+        for at in range(0, len(unit), 2):
             values += head
-            values += columns
-            head = (run_id, None, None, None)  # the run's row changes once for a unit
-    rows = len(values) // _COLUMNS
+            values += unit[at]
+            values += unit[at + 1] if at + 1 < len(unit) else _NO_EVENT
+            head = (run_id, None, None, None)  # a run's own row changes once for a unit
+    rows = len(values) // len(_COLUMNS)
     size = 1 << (rows - 1).bit_length()  # few sizes, as each statement is kept
-    values += _NOTHING * (size - rows)
+    values += _NO_ROW * (size - rows)
     try:
         connection.execute(_PUTS[size], values)
     except (sqlite3.IntegrityError, OverflowError):

@@ -11,9 +11,8 @@ _STEP_S = 0.0001  # about what an event loop has to do for a unit
 class Pace:
     """All at once; of many only half, so that the event loop goes on with others while these are committed.
 
-    Waiting for all at the same commit, their tasks would have nothing to do meanwhile, and then the disk has nothing to
-    do until the last of them comes back. A disk that takes longer than the loop does for all of them is not asked more
-    often than necessary.
+    If all waited for the same commit, the loop would have nothing to do until it is over, and then the disk until all
+    are back. A disk that takes longer than the loop does for all of them is not asked more often than necessary.
     """
 
     __slots__ = ("_took_s",)

@@ -126,6 +126,7 @@ class Writer:
             self._gate.release()
 
     def _in_steps(self, jobs: list[Job[object]], connection: sqlite3.Connection) -> list[Outcome]:
+        """Commit them in a transaction of several statements; the lock for a checkpoint is kept where one is due."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._gate.share()

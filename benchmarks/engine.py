@@ -12,6 +12,7 @@ from typing import Any
 
 from llmorch import Orchestrator, Workflow, each
 
+from .floors import TASK, TASK_US, increment, tasks
 from .measure import best_cpu, best_wall
 from .table import Result, Target, spaced
 
@@ -20,13 +21,7 @@ __all__ = ["chain", "fan_out", "layered", "makespan", "mapped"]
 _CHAIN = 1_000
 _WIDTHS = (1_000, 10_000, 100_000)
 _LAYERS, _LAYER, _EDGES = 20, 50, 3_000
-_TASK = "asyncio TaskGroup, a task a step"
 Edges = list[list[int]]
-
-
-async def increment(x: int = 0) -> int:
-    """A step that does nothing of weight."""
-    return x + 1
 
 
 async def total(a: int = 1, b: int = 0, c: int = 0, d: int = 0) -> int:
@@ -70,7 +65,7 @@ async def chain() -> list[Result]:
             for _ in range(_CHAIN):
                 value = await increment(value)
 
-        async def tasks() -> None:
+        async def in_turn() -> None:
             value = 0
             async with asyncio.TaskGroup() as group:
                 for _ in range(_CHAIN):
@@ -78,18 +73,14 @@ async def chain() -> list[Result]:
 
         run = _running(orchestrator, workflow)
         await run()  # the first run checks the workflow
-        ours, heard, raw, task = (s / _CHAIN * 1e6 for s in await best_cpu(15, run, read_all, awaited, tasks))
+        works = (run, read_all, awaited, in_turn, partial(tasks, _CHAIN))
+        ours, heard, raw, turn, task = (s / _CHAIN * 1e6 for s in await best_cpu(15, *works))
     return [
-        Result("chain of 1 000, a step", ours, "us", task, _TASK, Target(8)),
+        Result("chain of 1 000, a step", ours, "us", task, TASK, Target(8, floor=TASK_US)),
+        Result("chain of 1 000, a step", ours, "us", turn, f"{TASK}, one after the other"),
         Result("chain of 1 000, a step", ours, "us", raw, "await"),
-        Result("chain of 1 000, every event read, a step", heard, "us", task, _TASK),
+        Result("chain of 1 000, every event read, a step", heard, "us", task, TASK),
     ]
-
-
-async def _tasks(count: int) -> None:
-    async with asyncio.TaskGroup() as group:
-        for _ in range(count):
-            group.create_task(increment(0))
 
 
 def _static(width: int) -> Workflow[Any]:
@@ -114,16 +105,16 @@ async def _widths(name: str, built: Callable[[int], Workflow[Any]]) -> list[Resu
         for width in _WIDTHS:
             run = _running(orchestrator, built(width))
             await run()
-            works = (run, partial(_tasks, width), partial(_without_collector, run))
+            works = (run, partial(tasks, width), partial(_without_collector, run))
             ours, task, alone = (s / width * 1e6 for s in await best_cpu(max(3, 30_000 // width), *works))
-            results.append(Result(f"{name} {spaced(width)}, a step", ours, "us", task, _TASK, Target(15)))
+            results.append(Result(f"{name} {spaced(width)}, a step", ours, "us", task, TASK, Target(15)))
             uncollected.append(alone)
     measured = [result.measured for result in results]
     floors = [result.floor or 0.0 for result in results]
     row = f"{name}: growth exponent"
     return [
         *results,
-        Result(row, _exponent(measured), "", _exponent(floors), _TASK, Target(1.1)),
+        Result(row, _exponent(measured), "", _exponent(floors), TASK, Target(1.1)),
         Result(f"{row}, garbage collector off", _exponent(uncollected), ""),
     ]
 

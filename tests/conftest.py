@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -29,6 +30,9 @@ CANARY = "canary"
 """A word of every key the tests give to a provider."""
 
 
+_HERE = Path(__file__).parent
+
+
 class NetworkRefused(Exception):
     """A test reached for the network; no OSError, so that no code under test takes it for a connection error."""
 
@@ -39,6 +43,20 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+# Whatever takes long begins early, so that no worker is left alone with it at the end.
+_ORDER = ("durability", "contract", "wire", "flow", "typing", "faces", "docs", "mutants", "architecture", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folder by folder; within a folder the order stays."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(_HERE).parts[0] if item.path.is_relative_to(_HERE) else ""
+    return _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
+
+
 def pytest_collection_finish() -> None:
     """Thousands of collected tests are here to stay: each garbage collection would walk them again."""
     gc.collect()
@@ -47,7 +65,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)  # when the file's fixtures are gone
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """So are the libraries that a file's tests loaded; what they left open is told here, of a file that can be named."""
+    """So are the libraries that a file's tests loaded; what they left open is told here, of a file with a name."""
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
         gc.freeze()

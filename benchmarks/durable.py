@@ -29,8 +29,8 @@ __all__ = ["durable"]
 
 _TEXT = 'She said: "tea, please".\nThen it rained, and nobody minded in the least. '
 _KILOBYTE = (_TEXT * 15)[:1024]
-_WIDTHS = ((32, 40, 20), (256, 25, 6))  # runs at once, steps of each, repeats
-_LONE, _LONE_REPEATS = 200, 12  # so long that beginning and ending the run, which the floor has not, do not count
+_WIDTHS = ((32, 40, 40), (256, 25, 12))  # runs at once, steps of each, repeats
+_LONE, _LONE_REPEATS = 200, 40  # so long that beginning and ending the run, which the floor has not, do not count
 _LENGTHS = (1_000, 10_000)
 _TASKS = 1_000
 _MEMORY = "memory store"

@@ -201,7 +201,7 @@ _UNITS = (
         "refusal-unseen-together",
         "Of units that are committed together, one that is not for its log is added without its run knowing.",
         "stores/sqlite/together.py",
-        (("        SELECT RAISE(ABORT, 'refused') WHERE NEW.last IS NOT NULL AND changes() = 0;\n", ""),),
+        (("        SELECT RAISE(ABORT, 'refused') WHERE NEW.last > 0 AND changes() = 0;\n", ""),),
         (_TOGETHER,),
     ),
 )

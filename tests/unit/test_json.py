@@ -27,9 +27,10 @@ def test_a_list_that_holds_itself_is_a_value_error() -> None:
         _json.dumps(circle)
 
 
+@pytest.mark.parametrize("characters", [0x7F, 0x80, 0x12C])  # ASCII without DEL, with it, and more
 @pytest.mark.parametrize("length", [0, 1, 256, 257, 5_000, 1 << 16, (1 << 16) + 1])
-def test_a_text_of_any_length_is_written_like_any_value_however_often(length: int) -> None:
-    one, other = ("".join(chr(first + at % 300) for at in range(length)) for first in (0, 40))
+def test_a_text_of_any_length_is_written_like_any_value_however_often(length: int, characters: int) -> None:
+    one, other = ("".join(chr((first + at) % characters) for at in range(length)) for first in (0, 40))
     for text in (one, other, other, one, one + "x"):
         assert _json.quoted(text) == _json.dumps(text)
 

@@ -16,7 +16,7 @@ from ..ports import InboxItem, RunRow
 
 __all__ = ["EventColumns", "asked", "event_of", "events_of", "item_of", "row_of", "sum_of", "unit_of"]
 
-EventColumns = tuple[int, str, str, int, int, bytes, bytes]
+EventColumns = tuple[int, str, str, int, int, bytes | bytearray, bytes | bytearray]
 """seq, kind, step, call, at, data, sum."""
 
 
@@ -41,13 +41,15 @@ def unit_of(events: Sequence[Event]) -> list[EventColumns]:
 
 
 def _columns(event: Event, seq: int) -> EventColumns:
-    kind, data = type(event).__name__, own_fields(event).encode("ascii")
+    """No `bytes` among them: for each of those, sqlite3 looks for an adapter, which costs more than to write it."""
+    kind, data = type(event).__name__, bytearray(own_fields(event), "ascii")
     step: str = getattr(event, "step", None) or ""
     call: int = getattr(event, "call", 0)
-    return seq, kind, step, call, event.at_us, data, _sum(event.run_id, seq, kind, step, call, event.at_us, data)
+    kept_sum = bytearray(_sum(event.run_id, seq, kind, step, call, event.at_us, data))
+    return seq, kind, step, call, event.at_us, data, kept_sum
 
 
-def _sum(run_id: str, seq: int, kind: str, step: str, call: int, at: int, data: bytes) -> bytes:
+def _sum(run_id: str, seq: int, kind: str, step: str, call: int, at: int, data: bytes | bytearray) -> bytes:
     head = f"{run_id}\0{seq}\0{kind}\0{step}\0{call}\0{at}\0"
     return hashlib.sha256(head.encode() + data).digest()[:16]
 

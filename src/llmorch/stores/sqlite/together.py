@@ -25,22 +25,23 @@ _COLUMNS = ("id", "epoch", "last", "factor", *_EVENT, *(f"{name}2" for name in _
 
 PREPARED = (
     f"CREATE TEMP VIEW units({', '.join(_COLUMNS)}) AS SELECT {', '.join(['NULL'] * len(_COLUMNS))} WHERE 0",
-    """CREATE TEMP TRIGGER units_added INSTEAD OF INSERT ON units WHEN NEW.id IS NOT NULL BEGIN
+    """CREATE TEMP TRIGGER units_added INSTEAD OF INSERT ON units WHEN NEW.id <> 0 BEGIN
         UPDATE runs SET last_seq = NEW.last, recoveries = recoveries * NEW.factor
-            WHERE NEW.last IS NOT NULL AND id = NEW.id AND epoch = NEW.epoch AND last_seq = NEW.seq - 1
+            WHERE NEW.last > 0 AND id = NEW.id AND epoch = NEW.epoch AND last_seq = NEW.seq - 1
             AND NOT EXISTS(SELECT 1 FROM inbox WHERE run = runs.n AND taken = 0);
-        SELECT RAISE(ABORT, 'refused') WHERE NEW.last IS NOT NULL AND changes() = 0;
+        SELECT RAISE(ABORT, 'refused') WHERE NEW.last > 0 AND changes() = 0;
         INSERT INTO events(run, seq, kind, step, call, at, data, sum)
             SELECT n, NEW.seq, NEW.kind, NEW.step, NEW.call, NEW.at, NEW.data, NEW.sum FROM runs WHERE id = NEW.id;
         INSERT INTO events(run, seq, kind, step, call, at, data, sum)
             SELECT n, NEW.seq2, NEW.kind2, NEW.step2, NEW.call2, NEW.at2, NEW.data2, NEW.sum2 FROM runs
-            WHERE NEW.seq2 IS NOT NULL AND id = NEW.id;
+            WHERE NEW.seq2 > 0 AND id = NEW.id;
     END""",
 )
 """What a connection needs for it; it stands in no file."""
 
-_NO_EVENT = (None,) * len(_EVENT)
-_NO_ROW = (None,) * len(_COLUMNS)
+# Not None: for each of those, sqlite3 looks for an adapter. An id is a text, so that none is taken for the number.
+_NO_EVENT = (0,) * len(_EVENT)
+_NO_ROW = (0,) * len(_COLUMNS)
 
 
 def _put(rows: int) -> str:
@@ -67,7 +68,7 @@ def together(appends: Sequence[Append], connection: sqlite3.Connection) -> list[
             values += head
             values += unit[at]
             values += unit[at + 1] if at + 1 < len(unit) else _NO_EVENT
-            head = (run_id, None, None, None)  # a run's own row changes once for a unit
+            head = (run_id, 0, 0, 0)  # a run's own row changes once for a unit
     rows = len(values) // len(_COLUMNS)
     size = 1 << (rows - 1).bit_length()  # few sizes, as each statement is kept
     values += _NO_ROW * (size - rows)

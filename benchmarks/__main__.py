@@ -21,12 +21,8 @@ wall. The mock server of the HTTP rows is another process on the same machine. A
 and with what else it does (its load is given above); compare the ratios. Targets in seconds were set on a machine on
 which a task of a TaskGroup takes 2.7 us and a bare aiohttp call 88 us, 32 at once: where the floors are dearer, all is.
 A row that stands twice is one figure beside two floors. `met` compares the target with the figure, with its ratio
-(`x`), or with what it adds (`floor +`). A target `8 us or 2.96x` is 8 us where the floor takes what it took there, and
-as many floors on a slower machine; `by ratio` says that it is met so only. Widths grow a little faster than linearly,
-in bare asyncio too, because Python's garbage collector walks more live objects; the row without it shows the engine's
-own growth. A lone chain may take 1.5 times a bare commit, which is the disk's time beside Python's: where the target
-was set a commit took 220 us, so that 110 us were left for Python, and the row of what is added compares with those. On
-a quicker disk, or with a slower Python, the ratio is harder to keep."""
+(`x`), or with what it adds (`floor +`). Widths grow a little faster than linearly, in bare asyncio too, because
+Python's garbage collector walks more live objects; the row without it shows the engine's own growth."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from llmorch import Orchestrator, Workflow
 from llmorch.stores.sqlite.store import SqliteStore
 
-from .floors import TASK, TASK_US, tasks
+from .floors import TASK, tasks
 from .measure import best_cpu, best_wall
 from .table import Result, Target, spaced
 
@@ -33,7 +33,6 @@ _WIDTHS = ((32, 40, 40), (256, 25, 12))  # runs at once, steps of each, repeats
 _LONE, _LONE_REPEATS = 200, 40  # so long that beginning and ending the run, which the floor has not, do not count
 _LENGTHS = (1_000, 10_000)
 _TASKS = 1_000
-_COMMIT_US = 220  # a bare one that reaches the disk, on the machine for which 1.5 times of it was set
 _MEMORY = "memory store"
 Durability = Literal["process", "power"]
 Unit = tuple[int, list[tuple[Any, ...]]]  # the run's number, and rows of its events. Any: columns
@@ -98,7 +97,7 @@ async def _at_once(place: Path, durability: Durability, runs: int, length: int, 
     row = f"durable step of 1 KB, {runs} runs at once, {durability}"
     against = f"sqlite3, same rows, {runs} units a commit"
     return [
-        Result(f"{row}, added, wall", wall[0] - wall[1], "us", task_wall, TASK, Target(90, floor=TASK_US)),
+        Result(f"{row}, added, wall", wall[0] - wall[1], "us", task_wall, TASK, Target(90)),
         Result(f"{row}, added, CPU", cpu[0] - cpu[1], "us", task_cpu, TASK),
         Result(f"{row}, wall", wall[0], "us", wall[1], _MEMORY),
         Result(f"{row}, wall", wall[0], "us", wall[2], against),
@@ -123,13 +122,10 @@ async def _alone(place: Path, durability: Durability) -> list[Result]:
     task = tasks_wall / _TASKS * 1e6
     row = f"durable step of 1 KB, a lone chain, {durability}"
     # Where a commit need not reach the disk, it costs less than any way to another thread and back.
-    is_synced = durability == "power"
-    added = Target(_COMMIT_US / 2, floor=TASK_US) if is_synced else None
+    target = Target(1.5, "ratio") if durability == "power" else None
     return [
-        Result(
-            f"{row}, wall", step, "us", bare, "sqlite3, a commit a step", Target(1.5, "ratio") if is_synced else None
-        ),
-        Result(f"{row}, added to a bare commit, wall", step - bare, "us", task, TASK, added),
+        Result(f"{row}, wall", step, "us", bare, "sqlite3, a commit a step", target),
+        Result(f"{row}, added to a bare commit, wall", step - bare, "us", task, TASK),
         Result(f"{row}, wall", step, "us", hop, "sqlite3, a commit a step, awaited from a thread"),
     ]
 

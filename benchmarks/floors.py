@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["TASK", "TASK_US", "increment", "tasks"]
+__all__ = ["TASK", "increment", "tasks"]
 
 TASK = "asyncio TaskGroup, a task a step"
-TASK_US = 2.7
-"""What one took on the machine for which the targets in microseconds were set."""
 
 
 async def increment(x: int = 0) -> int:

@@ -23,18 +23,10 @@ class Target:
 
     Attributes:
         of: What is compared: the figure itself, its ratio to the floor, or what it exceeds the floor by.
-        floor: What the row's floor took on the machine for which the limit on the figure itself was set. On a slower
-            one the ratio of the two is what has to be kept to.
     """
 
     limit: float
     of: Literal["measured", "ratio", "excess"] = "measured"
-    floor: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        """What the limit is in floors; None where that is not known, or the limit is no figure of its own."""
-        return self.limit / self.floor if self.floor else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +53,15 @@ class Result:
         return self.measured / self.floor if self.floor else None
 
     @property
-    def met(self) -> Literal["yes", "by ratio", "NO", ""]:
-        """Whether the target is met, as it stands or in floors; empty without one.
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one.
 
         Raises:
             ValueError: The target compares with a floor that is missing.
         """
         if self.target is None:
-            return ""
-        if self._compared(self.target) <= self.target.limit:
-            return "yes"
-        limit, ratio = self.target.ratio, self.ratio
-        return "by ratio" if limit is not None and ratio is not None and ratio <= limit else "NO"
+            return None
+        return self._compared(self.target) <= self.target.limit
 
     def _compared(self, target: Target) -> float:
         if target.of == "measured":
@@ -93,7 +82,7 @@ class Result:
             self.against,
             "" if ratio is None else f"{_rounded(ratio)}x",
             "" if self.target is None else _target(self.target, self.unit),
-            self.met,
+            "" if self.met is None else "yes" if self.met else "NO",
         )
 
 
@@ -120,8 +109,7 @@ def spaced(number: int) -> str:
 def _target(target: Target, unit: str) -> str:
     if target.of == "ratio":
         return f"<= {target.limit:g}x"
-    limit = f"<= {'floor + ' if target.of == 'excess' else ''}{target.limit:g} {unit}".rstrip()
-    return limit if target.ratio is None else f"{limit} or {_rounded(target.ratio)}x"
+    return f"<= {'floor + ' if target.of == 'excess' else ''}{target.limit:g} {unit}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

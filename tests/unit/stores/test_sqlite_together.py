@@ -34,7 +34,7 @@ def append(claim: Claim, length: int) -> Append:
 @pytest.mark.parametrize("lengths", [(1,), (2,), (3,), (1, 2, 3), (2, 2, 2), (5, 1, 4, 2, 3)])
 async def test_one_statement_adds_units_of_any_lengths(tmp_path: Path, lengths: tuple[int, ...]) -> None:
     store = SqliteStore(tmp_path / "runs.db")
-    claims = [await made(store, f"r{number}") for number in range(len(lengths))]
+    claims = [await made(store, f"{number}") for number in range(len(lengths))]  # "0" is no padding
     with prepared(store.path) as connection:
         before = connection.total_changes
         appends = [append(claim, length) for claim, length in zip(claims, lengths, strict=True)]

@@ -72,13 +72,13 @@ def canonical(value: Any) -> bytes:  # Any: as above
     return _written(value, _SORTED, _KEPT_SORTED).encode("ascii")
 
 
-def canonical_members(members: Mapping[str, Any]) -> bytes:  # Any: as above
-    """`canonical` of an object, of whose texts the last one may have been written just now."""
+def canonical_members(members: Mapping[str, Any]) -> str:  # Any: as above
+    """`canonical` of an object as text; the last of its texts may have been written just now."""
     written = [
         f"{quoted(name)}:{quoted(value) if value.__class__ is str else _written(value, _SORTED, _KEPT_SORTED)}"
         for name, value in sorted(members.items())
     ]
-    return f"{{{','.join(written)}}}".encode("ascii")
+    return f"{{{','.join(written)}}}"
 
 
 def _written(value: Any, encoder: json.JSONEncoder, kept: Any) -> str:  # Any: as above

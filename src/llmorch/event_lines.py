@@ -153,7 +153,7 @@ _WRITERS: dict[type[Any], Callable[[Any], str]] = {
     str: quoted,
     int: int.__repr__,
     bool: {True: "true", False: "false"}.__getitem__,
-    NoneType: lambda _: "null",
+    NoneType: {None: "null"}.__getitem__,
     Decimal: lambda amount: f'"{amount}"',
     tuple: _items_of,
     Usage: _record_of,

@@ -39,6 +39,6 @@ def test_the_members_of_an_object_are_written_like_the_object() -> None:
     long = "é\"'\n" * 200
     members = {"b": long, "a": {"y": [1.5, None], "x": long}, "ü\n": long[:-1], "": True, "n": 1 << 70}
     for _ in range(2):
-        assert _json.canonical_members(members) == _json.canonical(members)
+        assert _json.canonical_members(members).encode("ascii") == _json.canonical(members)
     with pytest.raises(ValueError, match="Out of range"):
         _json.canonical_members({"a": float("nan")})

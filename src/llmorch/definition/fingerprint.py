@@ -49,7 +49,7 @@ __all__ = [
     "workflow_fingerprint",
 ]
 
-_PLAIN: WeakKeyDictionary[Callable[..., Any], bytes] = WeakKeyDictionary()  # canonical JSON of its code, by function
+_PLAIN: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()  # canonical JSON of its code, by function
 _SOURCES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
@@ -94,8 +94,8 @@ def function_fingerprint(action: FunctionAction, arguments: Mapping[str, Data]) 
     The function's source counts without its indentation, as do the values it closes over and its defaults as far as
     they are data. Globals and other functions that it calls do not: `@step(version=...)` stands for all of it.
     """
-    body = b'{"arguments":%b,"code":%b,"kind":"function"}' % (canonical_members(arguments), _code_bytes(action))
-    return hashlib.sha256(body).hexdigest()
+    body = f'{{"arguments":{canonical_members(arguments)},"code":{_code_text(action)},"kind":"function"}}'
+    return hashlib.sha256(body.encode("ascii")).hexdigest()
 
 
 def workflow_fingerprint(
@@ -130,7 +130,7 @@ def action_codes(action: ActionDef, path: str) -> Iterable[tuple[str, str]]:
     """Where code stands in an action -> its hash."""
     match action:
         case FunctionAction():
-            yield path, hashlib.sha256(_code_bytes(action)).hexdigest()
+            yield path, hashlib.sha256(_code_text(action).encode("ascii")).hexdigest()
         case WorkflowAction(definition=inner):
             yield from _codes(inner, f"{path}/")
         case LoopAction(body=body):
@@ -175,14 +175,14 @@ def action_fingerprint(action: Data, inputs: Mapping[str, Data], *, code: Mappin
     return sha256({"kind": "control", "action": action, "inputs": dict(inputs), "code": dict(code)})
 
 
-def _code_bytes(action: FunctionAction) -> bytes:
+def _code_text(action: FunctionAction) -> str:
     """The canonical JSON of a function step's code, or of the version that stands for it."""
     function = action.function
     if action.version is not None or not _is_plain(function):  # what it closes over may change between two calls
-        return canonical(_action_code(action))
+        return canonical(_action_code(action)).decode("ascii")
     found = _PLAIN.get(function)
     if found is None:
-        found = _PLAIN[function] = canonical(_action_code(action))
+        found = _PLAIN[function] = canonical(_action_code(action)).decode("ascii")
     return found
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -54,7 +54,7 @@ class Job(Waker, Generic[T]):
         self.due = None if patience_s is None else monotonic() + patience_s
         self.is_withdrawn = False
         self.is_done = False
-        self.result: T | None = None
+        self.result: Any = None  # Any: None, or what the work gives
         self._error: Exception | None = None
         self._gate: threading.Lock | None = None  # of a thread that blocks until it is done
 
@@ -93,12 +93,12 @@ class Job(Waker, Generic[T]):
         for job in jobs:
             job._set()
 
-    def _settle(self, result: T | None, error: Exception | None) -> None:
+    def _settle(self, result: Any, error: Exception | None) -> None:  # Any: as above
         if not self.is_done:
             self.result = result
             self._error = error
             if self.then is not None and error is None:
-                self.then(cast("T", result))
+                self.then(result)
             self.is_done = True
 
     def done_within(self, limit_s: float) -> bool:
@@ -120,7 +120,8 @@ class Job(Waker, Generic[T]):
         """What it gave, once it is done; what it raised is raised here."""
         if self._error is not None:
             raise self._error
-        return cast("T", self.result)
+        result: T = self.result
+        return result
 
     async def outcome(self, *, undo: Callable[[T], None] | None = None) -> T:
         """Wait until it is done; what it raised is raised here.

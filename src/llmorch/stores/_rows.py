@@ -31,27 +31,25 @@ def unit_of(events: Sequence[Event]) -> list[EventColumns]:
     Raises:
         ValueError: An event holds what is no JSON data, or their seqs have a gap.
     """
-    first = (events[0].seq or 0) if events else 0
     columns: list[EventColumns] = []
-    for seq, event in enumerate(events, start=first):
-        if event.seq != seq:
-            raise ValueError(f"a unit's events must follow each other: seq {event.seq} stands where {seq} was due")
-        columns.append(_columns(event, seq))
+    due = (events[0].seq or 0) if events else 0
+    for event in events:
+        seq = event.seq
+        if seq != due:
+            raise ValueError(f"a unit's events must follow each other: seq {seq} stands where {due} was due")
+        run_id, at, kind, own = event.run_id, event.at_us, event.__class__.__name__, own_fields(event)
+        step: str = getattr(event, "step", None) or ""
+        call: int = getattr(event, "call", 0)
+        kept_sum = _sum(run_id, seq, kind, step, call, at, own)
+        # Not `bytes`: for each of those, sqlite3 looks for an adapter, which costs more than to write it.
+        columns.append((seq, kind, step, call, at, bytearray(own, "ascii"), bytearray(kept_sum)))
+        due += 1
     return columns
 
 
-def _columns(event: Event, seq: int) -> EventColumns:
-    """No `bytes` among them: for each of those, sqlite3 looks for an adapter, which costs more than to write it."""
-    kind, data = type(event).__name__, bytearray(own_fields(event), "ascii")
-    step: str = getattr(event, "step", None) or ""
-    call: int = getattr(event, "call", 0)
-    kept_sum = bytearray(_sum(event.run_id, seq, kind, step, call, event.at_us, data))
-    return seq, kind, step, call, event.at_us, data, kept_sum
-
-
-def _sum(run_id: str, seq: int, kind: str, step: str, call: int, at: int, data: bytes | bytearray) -> bytes:
-    head = f"{run_id}\0{seq}\0{kind}\0{step}\0{call}\0{at}\0"
-    return hashlib.sha256(head.encode() + data).digest()[:16]
+def _sum(run_id: str, seq: int, kind: str, step: str, call: int, at: int, own: str) -> bytes:
+    text = f"{run_id}\0{seq}\0{kind}\0{step}\0{call}\0{at}\0{own}"
+    return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def event_of(run_id: str, columns: EventColumns) -> Event:
@@ -61,13 +59,13 @@ def event_of(run_id: str, columns: EventColumns) -> Event:
         StoreCorrupt: It is not what was written.
     """
     seq, kind, step, call, at, data, kept_sum = columns
-    if _sum(run_id, seq, kind, step, call, at, data) != kept_sum:
+    own = data.decode("ascii", "replace")
+    if _sum(run_id, seq, kind, step, call, at, own) != kept_sum:
         raise _corrupt(run_id, f"event {seq} is not what was written: its checksum differs")
     moment = from_us(at).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    own = data[1:].decode("ascii")
     head = f'{{"event":{dumps(kind)},"run_id":{dumps(run_id)},"seq":{seq},"at":"{moment}"'
     try:
-        return from_line(f"{head}{own if own == '}' else ',' + own}")
+        return from_line(f"{head}{'}' if own == '{}' else ',' + own[1:]}")
     except ValueError as error:
         raise _corrupt(run_id, f"event {seq} cannot be read: {error}") from error
 

@@ -21,6 +21,7 @@ import pytest
 from llmorch import Orchestrator, StoreBusy, StoreError, StoreFull
 from llmorch.events import CallFinished, CallStarted
 from llmorch.stores.sqlite import SqliteStore
+from llmorch.stores.sqlite.hold import Hold
 from llmorch.stores.sqlite.owners import Owners
 from tests.architecture.tree import ROOT
 from tests.unit.stores.sqlite_parts import locked, until
@@ -59,6 +60,13 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def _hold(store: SqliteStore) -> Hold:
+    """Of the files that the store writes to."""
+    hold = store._writer._hold
+    assert hold is not None, "nothing was written yet"
+    return hold
+
+
 async def through_trouble(
     path: Path,
     *,
@@ -75,7 +83,7 @@ async def through_trouble(
         handle = await orchestrator.start(chain(STEPS))
         await model.reached.wait()
         spoil(store)
-        store._writer._looked_at = 0.0  # it looks at the names of its files with the next commit
+        _hold(store).looked_at = 0.0  # it looks at the names of its files with the next commit
         model.go_on.set()
         await until(lambda: store.trouble == trouble)
         asked = list(model.asked)
@@ -287,7 +295,7 @@ async def test_nothing_is_lost_with_a_log_that_is_deleted(tmp_path: Path) -> Non
         await model.reached.wait()
         for store in (orchestrator._queries.store, other._queries.store):
             assert isinstance(store, SqliteStore)
-            store._writer._looked_at = 0.0  # as above
+            _hold(store).looked_at = 0.0  # as above
         (tmp_path / "runs.db-wal").unlink()
         (tmp_path / "runs.db-shm").unlink()
         model.go_on.set()
@@ -310,7 +318,7 @@ async def test_a_file_that_is_deleted_is_not_made_anew_behind_its_runs(tmp_path:
     async with Orchestrator(store) as orchestrator:
         await orchestrator.run(sums())
         path.unlink()
-        store._writer._looked_at = 0.0  # as above
+        _hold(store).looked_at = 0.0  # as above
         await refuses(StoreError, "was deleted or moved")(orchestrator)
         assert not path.exists()
     assert len(await good_store(path, 1)) == 1

@@ -5,33 +5,37 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from itertools import groupby
-from typing import cast
 
 from ...errors import LLMOrchError
 from .._lane import Job, Outcome
 from .appends import Append
 from .together import MOST, together
 
-__all__ = ["are_plain", "at_once", "carried_out"]
+__all__ = ["at_once", "carried_out", "plain_units"]
 
 _UNITS = 16
 """Of one statement inside a transaction: if one has to be refused, all of them are done alone. They fit, as plain units
 have few events."""
 
 
-def are_plain(jobs: Sequence[Job[object]]) -> bool:
-    """Whether one statement may add all of them."""
+def plain_units(jobs: Sequence[Job[object]]) -> list[Append] | None:
+    """The jobs' units, if one statement may add all of them."""
+    units: list[Append] = []
     size = 0
     for job in jobs:
-        if not _is_plain(job):
-            return False
-        size += len(cast("Append", job.work).unit)
-    return size <= MOST
+        work: object = job.work
+        if not isinstance(work, Append) or not work.is_plain:
+            return None
+        units.append(work)
+        size += len(work.unit)
+    return units if size <= MOST else None
 
 
-def at_once(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> list[Outcome] | None:
-    """Add plain units with one statement; None, with nothing done, when one of them has to be done alone."""
-    replies = together([cast("Append", job.work) for job in jobs], connection)
+def at_once(
+    jobs: Sequence[Job[object]], units: Sequence[Append], *, connection: sqlite3.Connection
+) -> list[Outcome] | None:
+    """Add the jobs' plain units with one statement; None, with nothing done, when one has to be done alone."""
+    replies = together(units, connection)
     return None if replies is None else [(job, reply, None) for job, reply in zip(jobs, replies, strict=True)]
 
 
@@ -52,7 +56,8 @@ def _is_plain(job: Job[object]) -> bool:
 
 def _done(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> list[Outcome]:
     """One job, or several plain units."""
-    outcomes = at_once(jobs, connection) if len(jobs) > 1 else None
+    units = plain_units(jobs) if len(jobs) > 1 else None
+    outcomes = at_once(jobs, units, connection=connection) if units else None
     return outcomes or [_alone(job, connection) for job in jobs]
 
 

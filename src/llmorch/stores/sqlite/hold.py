@@ -8,11 +8,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
+from ..._clock import monotonic
 from .faults import Gone
 from .place import Place
 
 __all__ = ["Hold", "is_open_here"]
 
+_LOOK_EVERY_S = 0.05  # asking costs as much as a small commit
 _open_here: Counter[Path] = Counter()
 _guard = threading.Lock()
 
@@ -34,11 +36,15 @@ class Hold:
 
     Source: https://www.sqlite.org/howtocorrupt.html#_unlinking_or_renaming_a_database_file_while_in_use (2025-05).
 
+    Attributes:
+        looked_at: When the files were found to be the same; 0 is never.
+
     Args:
         place: Whose database is opened.
     """
 
     def __init__(self, place: Place) -> None:
+        self.looked_at = 0.0
         self._database = place.database
         self._log = place.wal
         self._first = _identity(self._database)
@@ -51,6 +57,21 @@ class Hold:
     def is_good(self) -> bool:
         """Whether the file at the path is the one that was opened."""
         return _identity(self._database) == self._first
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look at the files again."""
+        return monotonic() >= self.looked_at + _LOOK_EVERY_S
+
+    def look_ahead(self) -> None:
+        """Look before it is due; called when something was committed, and the event loop still waits to be told.
+
+        Between two commits the loop has the answers of the first, and the thread that wants to begin the second would
+        wait for Python's lock, of which each look lets go, until the loop has nothing left to do.
+        """
+        now = monotonic()
+        if now >= self.looked_at + _LOOK_EVERY_S / 2 and self.is_good and self.log() == "same":
+            self.looked_at = now
 
     def check(self) -> None:
         """Be sure that the file at the path is the one that was opened.
@@ -75,6 +96,7 @@ class Hold:
     def forget_log(self) -> None:
         """The connection was closed and is opened again: it may have another log then."""
         self._first_log = None
+        self.looked_at = 0.0
 
     def close(self) -> None:
         """The connection is closed."""

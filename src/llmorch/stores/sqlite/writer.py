@@ -13,7 +13,7 @@ from ..._clock import monotonic
 from ...errors import LLMOrchError, StoreError
 from .._lane import Job, Lane, Outcome
 from .faults import Locked, Trouble, error_of, trouble_of
-from .group import are_plain, at_once, carried_out
+from .group import at_once, carried_out, plain_units
 from .hold import Hold
 from .locks import CheckpointLock
 from .owners import Owners
@@ -31,7 +31,6 @@ _LONGEST_PAUSE_S = {Trouble.BUSY: 0.25, Trouble.FULL: 2.0}
 _DRAIN_S = 5.0
 _HOUSE_EVERY_S = 10.0
 _ROOM_EVERY_S = 0.5
-_LOOK_EVERY_S = 0.05  # at the names of the files: asking costs as much as a small commit
 
 _SETTINGS = [
     "wal_autocheckpoint = 0", "mmap_size = 0", "foreign_keys = ON", "trusted_schema = OFF", "temp_store = MEMORY",
@@ -69,7 +68,6 @@ class Writer:
         self._pace = Pace()
         self._tries = 0
         self._house_at = 0.0
-        self._looked_at = 0.0
         self._stopped_at: float | None = None
         name = f"llmorch-write-{place.database.name}"
         self.lane = Lane(name, self._attempt, at_end=self._close, share=self._pace.share)
@@ -103,7 +101,7 @@ class Writer:
             return self._after(error, jobs)
         Job.answer(outcomes)
         self._tries, self._trouble = 0, None
-        self._keep_house(sum(job.size for job in jobs))
+        self._keep_house(sum([job.size for job in jobs]))
         return []
 
     def _commit(self, jobs: list[Job[object]]) -> list[Outcome]:
@@ -112,16 +110,19 @@ class Writer:
         began = monotonic()
         outcomes = self._at_a_stroke(jobs, connection) or self._in_steps(jobs, connection)
         self._pace.took(monotonic() - began)
+        if self._hold is not None:
+            self._hold.look_ahead()
         return outcomes
 
     def _at_a_stroke(self, jobs: list[Job[object]], connection: sqlite3.Connection) -> list[Outcome] | None:
         """Commit them beside the event loop; None, with nothing done, where that cannot be."""
         is_due = self._owed >= _CHECKPOINT_BYTES  # who waits for the file here keeps others from their checkpoints
-        if is_due or not are_plain(jobs):
+        units = None if is_due else plain_units(jobs)
+        if units is None:
             return None
         self._gate.share()
         try:
-            return at_once(jobs, connection)
+            return at_once(jobs, units, connection=connection)
         finally:
             self._gate.release()
 
@@ -151,13 +152,13 @@ class Writer:
             Gone: The database is not where it was.
             Locked: The log was deleted, and others read what it held.
         """
-        now = monotonic()
-        if self._hold is None or now < self._looked_at + _LOOK_EVERY_S:
+        hold = self._hold
+        if hold is None or not hold.is_due:
             return
-        self._hold.check()
+        hold.check()
         if self._connection is None:
             return
-        log = self._hold.log()
+        log = hold.log()
         if log == "missing":  # SQLite has it open still: move what it holds into the database
             self._gate.take_over(self._connection)
             try:
@@ -168,7 +169,7 @@ class Writer:
                 raise Locked("somebody reads what the deleted write-ahead log held")
         if log != "same":
             self._drop()
-        self._looked_at = now
+        hold.looked_at = monotonic()
 
     # When it does not work
 
@@ -245,7 +246,6 @@ class Writer:
         return connection
 
     def _drop(self) -> None:
-        self._looked_at = 0.0
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):

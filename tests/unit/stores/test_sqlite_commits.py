@@ -333,8 +333,10 @@ async def test_a_write_waits_while_another_connection_checkpoints(tmp_path: Path
     async with anyio.create_task_group() as tasks:
         with (tmp_path / "runs.db.ckpt").open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
+            tries = store._writer._tries
             tasks.start_soon(store.append, claim, [note("r1", 2)])
-            await until(lambda: store.trouble == "store-busy")
+            await until(lambda: store._writer._tries > tries + 1)
+            assert store.trouble == "store-busy"
             assert (await store.load("r1")).last_seq == 1
     assert (await store.load("r1")).last_seq == 2
     await store.aclose()

@@ -1,14 +1,10 @@
-"""The files of a store while it commits: looked at in time, and locked without letting go of Python's lock."""
+"""The files of a store while it commits: looked at in time, and locked against checkpoints."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -104,46 +100,6 @@ async def test_commits_that_follow_each_other_look_at_the_files_all_the_same(tmp
             seen.add(held.looked_at)
     await store.aclose()
     assert 0.0 not in seen
-
-
-@contextmanager
-def _switching_only_when_let_go() -> Iterator[None]:
-    former = sys.getswitchinterval()
-    sys.setswitchinterval(1000)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(former)
-
-
-def test_a_lock_is_taken_and_given_back_without_a_turn_of_another_thread(tmp_path: Path) -> None:
-    """Of two threads one counts what the other does between its turns, which it gets when that lets go."""
-    gate = CheckpointLock(tmp_path / "runs.db.ckpt")
-    gate.share()
-    gate.release()  # opened, and the function found
-    turns = 0
-    is_over = threading.Event()
-
-    def count() -> None:
-        nonlocal turns
-        while not is_over.is_set():
-            turns += 1
-            os.sched_yield()
-
-    other = threading.Thread(target=count)
-    with _switching_only_when_let_go():
-        other.start()
-        while not turns:
-            os.sched_yield()
-        before = turns
-        for _ in range(2_000):
-            gate.share()
-            gate.release()
-        after = turns
-        is_over.set()
-    other.join()
-    gate.close()
-    assert after == before
 
 
 def test_who_holds_it_alone_keeps_others_out(tmp_path: Path) -> None:

@@ -5,14 +5,12 @@ A forked child shares its parent's open files. It would keep the lock of a paren
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 from .faults import Locked
@@ -55,24 +53,13 @@ def close_lock(descriptor: int) -> None:
 
 def try_lock(descriptor: int, kind: int) -> bool:
     """Whether the lock (`fcntl.LOCK_SH` or `fcntl.LOCK_EX`) could be taken at once."""
-    if not _flock()(descriptor, kind | fcntl.LOCK_NB):
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EWOULDBLOCK, errno.EACCES):
-        return False
-    raise OSError(code, os.strerror(code))
-
-
-@cache
-def _flock() -> Callable[[int, int], int]:
-    """flock that keeps Python's lock, for calls that never wait.
-
-    `fcntl.flock` lets go of it, and a thread that wants to begin a commit would get it back when the event loop has
-    nothing left to do, which then has to wait for the commit.
-    """
-    function = ctypes.PyDLL(None, use_errno=True).flock
-    function.argtypes, function.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    return function
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 @contextmanager
@@ -127,7 +114,7 @@ class CheckpointLock:
         Raises:
             Locked: Somebody checkpoints.
         """
-        if not try_lock(self._descriptor or self._opened(), fcntl.LOCK_SH):
+        if not try_lock(self._opened(), fcntl.LOCK_SH):
             raise Locked("another process moves the write-ahead log into the database")
 
     def keep_alone(self) -> bool:
@@ -165,7 +152,7 @@ class CheckpointLock:
     def release(self) -> None:
         """Hold it no longer; harmless when it is not held."""
         if self._descriptor is not None:
-            _flock()(self._descriptor, fcntl.LOCK_UN)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -32,18 +32,16 @@ def unit_of(events: Sequence[Event]) -> list[EventColumns]:
         ValueError: An event holds what is no JSON data, or their seqs have a gap.
     """
     columns: list[EventColumns] = []
-    due = (events[0].seq or 0) if events else 0
-    for event in events:
-        seq = event.seq
-        if seq != due:
-            raise ValueError(f"a unit's events must follow each other: seq {seq} stands where {due} was due")
+    first = (events[0].seq or 0) if events else 0
+    for seq, event in enumerate(events, start=first):
+        if event.seq != seq:
+            raise ValueError(f"a unit's events must follow each other: seq {event.seq} stands where {seq} was due")
         run_id, at, kind, own = event.run_id, event.at_us, event.__class__.__name__, own_fields(event)
         step: str = getattr(event, "step", None) or ""
         call: int = getattr(event, "call", 0)
         kept_sum = _sum(run_id, seq, kind, step, call, at, own)
         # Not `bytes`: for each of those, sqlite3 looks for an adapter, which costs more than to write it.
         columns.append((seq, kind, step, call, at, bytearray(own, "ascii"), bytearray(kept_sum)))
-        due += 1
     return columns
 
 

@@ -57,7 +57,7 @@ def event_of(run_id: str, columns: EventColumns) -> Event:
         StoreCorrupt: It is not what was written.
     """
     seq, kind, step, call, at, data, kept_sum = columns
-    own = data.decode("ascii", "replace")
+    own = data.decode("ascii", "replace")  # what is not ASCII was not written so, as the checksum says
     if _sum(run_id, seq, kind, step, call, at, own) != kept_sum:
         raise _corrupt(run_id, f"event {seq} is not what was written: its checksum differs")
     moment = from_us(at).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,18 +1,13 @@
-"""The files of a store while it commits: looked at in time, and locked against checkpoints."""
+"""Whether the files that a store writes to are still those it opened: looked at in time, and ahead of it."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 from pathlib import Path
 
-import anyio
 import pytest
 
 from llmorch.stores.sqlite import SqliteStore, hold
 from llmorch.stores.sqlite.hold import Hold
-from llmorch.stores.sqlite.locks import CheckpointLock, try_lock
 from tests.unit.stores.sqlite_parts import made, note
 
 
@@ -84,42 +79,44 @@ def test_a_look_ahead_leaves_it_to_the_next_commit_to_say_what_is_wrong(
     held.close()
 
 
+def test_a_look_ahead_that_cannot_be_made_is_no_error_of_the_commit_before_it(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    held = _held(folder)
+    held.looked_at = before = clock.now
+    clock.now += 0.06
+    folder.rename(tmp_path / "elsewhere")
+    folder.touch()
+    with pytest.raises(NotADirectoryError):
+        held.check()
+    held.look_ahead()
+    assert held.looked_at == before
+    held.close()
+
+
 @pytest.mark.anyio
-async def test_commits_that_follow_each_other_look_at_the_files_all_the_same(tmp_path: Path) -> None:
-    """Each commit finds the last look to be fresh, as the one before has looked ahead."""
+async def test_commits_that_follow_each_other_find_the_files_looked_at(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = SqliteStore(tmp_path / "runs.db", durability="process")
     claim = await made(store)
     held = store._writer._hold
     assert held is not None
-    seen: set[float] = set()
-    seq = 2
-    with anyio.fail_after(20):
-        while len(seen) < 4:
-            claim.last_seq = (await store.append(claim, [note("r1", seq)])).last_seq
-            seq += 1
-            seen.add(held.looked_at)
+    checks = 0
+    check = Hold.check
+
+    def counted(self: Hold) -> None:
+        nonlocal checks
+        checks += 1
+        check(self)
+
+    monkeypatch.setattr(Hold, "check", counted)
+    for seq in range(2, 22):
+        clock.now += 0.01
+        claim.last_seq = (await store.append(claim, [note("r1", seq)])).last_seq
+        assert clock.now - held.looked_at < 0.03
+    assert not checks
+    clock.now += 0.06
+    await store.append(claim, [note("r1", 22)])
+    assert checks == 1
     await store.aclose()
-    assert 0.0 not in seen
-
-
-def test_who_holds_it_alone_keeps_others_out(tmp_path: Path) -> None:
-    path = tmp_path / "runs.db.ckpt"
-    gate = CheckpointLock(path)
-    gate.share()
-    with path.open("rb") as mine:
-        assert not try_lock(mine.fileno(), fcntl.LOCK_EX)
-        gate.release()
-        assert try_lock(mine.fileno(), fcntl.LOCK_EX)
-        assert not gate.take_alone()
-    assert gate.take_alone()
-    gate.close()
-
-
-def test_a_lock_that_cannot_be_had_at_all_is_an_error() -> None:
-    reading, writing = os.pipe()
-    os.close(writing)
-    os.close(reading)
-    with pytest.raises(OSError) as caught:
-        try_lock(reading, fcntl.LOCK_SH)
-    assert caught.value.errno == errno.EBADF
-    assert caught.value.strerror == os.strerror(errno.EBADF)

@@ -23,11 +23,11 @@ def plain_units(jobs: Sequence[Job[object]]) -> list[Append] | None:
     units: list[Append] = []
     size = 0
     for job in jobs:
-        work: object = job.work
-        if not isinstance(work, Append) or not work.is_plain:
+        unit = _plain(job)
+        if unit is None:
             return None
-        units.append(work)
-        size += len(work.unit)
+        units.append(unit)
+        size += len(unit.unit)
     return units if size <= MOST else None
 
 
@@ -50,8 +50,13 @@ def carried_out(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> 
     return outcomes
 
 
+def _plain(job: Job[object]) -> Append | None:
+    work: object = job.work
+    return work if isinstance(work, Append) and work.is_plain else None
+
+
 def _is_plain(job: Job[object]) -> bool:
-    return isinstance(job.work, Append) and job.work.is_plain
+    return _plain(job) is not None
 
 
 def _done(jobs: Sequence[Job[object]], connection: sqlite3.Connection) -> list[Outcome]:

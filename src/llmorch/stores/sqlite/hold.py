@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -67,11 +68,15 @@ class Hold:
         """Look before it is due; called when something was committed, and the event loop still waits to be told.
 
         Between two commits the loop has the answers of the first, and the thread that wants to begin the second would
-        wait for Python's lock, of which each look lets go, until the loop has nothing left to do.
+        wait for Python's lock, of which each look lets go, until the loop has nothing left to do. What is wrong is for
+        the next look to say, when it is due: what was committed is committed.
         """
         now = monotonic()
-        if now >= self.looked_at + _LOOK_EVERY_S / 2 and self.is_good and self.log() == "same":
-            self.looked_at = now
+        if now < self.looked_at + _LOOK_EVERY_S / 2:
+            return
+        with suppress(OSError):
+            if self.is_good and self.log() == "same":
+                self.looked_at = now
 
     def check(self) -> None:
         """Be sure that the file at the path is the one that was opened.

@@ -155,6 +155,7 @@ class Writer:
         hold = self._hold
         if hold is None or not hold.is_due:
             return
+        now = monotonic()
         hold.check()
         if self._connection is None:
             return
@@ -169,7 +170,7 @@ class Writer:
                 raise Locked("somebody reads what the deleted write-ahead log held")
         if log != "same":
             self._drop()
-        hold.looked_at = monotonic()
+        hold.looked_at = now
 
     # When it does not work
 

@@ -144,6 +144,8 @@ class RunRow:
     Attributes:
         owner: Who carries it out; None when nobody does, also when who did has died.
         lease_until: Until when the owner's claim holds without being renewed; None where a lock says whether it lives.
+        totals: What it had used when it last ended, as `event_totals.totals_of` gives it; empty before, and of a store
+            that does not keep it.
         wake_at: When a waiting run wants to go on by itself.
         recoveries: How often it was taken from a dead owner since it last recorded a step.
     """
@@ -214,7 +216,7 @@ class RunStore(Protocol):
 
         Args:
             status: The run's status from here on, where the events change it. One that ends the run sets `finished_at`
-                and frees the owner; any clears `wake_at`, unless it is given.
+                and `totals` and frees the owner; any clears `wake_at`, unless it is given.
             consumed: Inbox items that the events take up; they are deleted in the same transaction.
             wake_at: When the run wants to go on by itself, in microseconds UTC; given together with `status`.
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -18,10 +19,12 @@ from .engine.journal import Journal
 from .engine.listener import Listener
 from .engine.state.resume import folded
 from .errors import AlreadyAnswered, ClaimLost, CodeMissing, RunNotFound
+from .event_totals import spent
 from .events import Event
 from .items import Items
 from .live import LiveRun
 from .lookout import Pulse
+from .models.usage import Usage
 from .models.values import Data
 from .ports import InboxItem, RunRow, RunStore
 from .run import Run
@@ -35,7 +38,12 @@ _FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as lists show it."""
+    """A run as lists show it.
+
+    Attributes:
+        usage: Tokens and requests when it last ended; None before, and where the store does not keep it.
+        cost: What that cost in US dollars; None also when a price is unknown.
+    """
 
     id: str
     workflow: str
@@ -43,6 +51,8 @@ class RunSummary:
     created_at: datetime
     finished_at: datetime | None
     tags: tuple[str, ...]
+    usage: Usage | None = None
+    cost: Decimal | None = None
 
 
 class Queries:
@@ -306,4 +316,6 @@ def _status(row: RunRow) -> str:
 
 def _summary(row: RunRow) -> RunSummary:
     finished = from_us(row.finished_at) if row.finished_at is not None else None
-    return RunSummary(row.id, row.workflow, _status(row), from_us(row.created_at), finished, row.tags)
+    return RunSummary(
+        row.id, row.workflow, _status(row), from_us(row.created_at), finished, row.tags, *spent(row.totals)
+    )

@@ -319,6 +319,29 @@ class KeyIsEnough(MemoryStore):
             return await self.load(error.run_id or "")
 
 
+class CountsTheFirstEnd(MemoryStore):
+    def append_now(self, claim: Claim, events: Sequence[Event], **about: Any) -> AppendReply:
+        before = self._log(claim.run_id).totals
+        reply = super().append_now(claim, events, **about)
+        self._log(claim.run_id).totals = before or self._log(claim.run_id).totals
+        return reply
+
+
+class RoundsMoney(MemoryStore):
+    async def load(self, run_id: str) -> RunRow:
+        row = await super().load(run_id)
+        cost = row.totals.get("cost")
+        return row if cost is None else replace(row, totals={**row.totals, "cost": str(round(Decimal(cost), 6))})
+
+
+class ForgetsTotals(MemoryStore):
+    async def append(self, claim: Claim, events: Sequence[Event], **about: Any) -> AppendReply:
+        reply = await super().append(claim, events, **about)
+        if about.get("status") == "running":
+            self._log(claim.run_id).totals = None
+        return reply
+
+
 class LooksThenCreates(Waiting):
     async def create(self, row: RunRow, first: Sequence[Event], **about: Any) -> RunRow:
         key = row.idempotency_key
@@ -504,6 +527,9 @@ BROKEN: dict[type[MemoryStore], tuple[str, ...]] = {
     NothingIsAnEmptyLog: ("not-found", "deleted"),
     KeyIsEnough: ("idempotent",),
     LooksThenCreates: ("idempotent-at-once",),
+    CountsTheFirstEnd: ("totals",),
+    RoundsMoney: ("totals",),
+    ForgetsTotals: ("totals",),
     TagsByPattern: ("listed",),
     OldestFirst: ("listed", "list-pages"),
     TenAtATime: ("list-pages",),

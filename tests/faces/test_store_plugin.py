@@ -80,6 +80,6 @@ def test_the_template_passes_its_own_tests(source: Path) -> None:
 def test_the_template_uses_only_what_is_public(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     imported = re.findall(r"^\s*(?:from|import) (llmorch(?:\.[\w.]+)?)(?: import (.*))?$", text, re.MULTILINE)
-    modules = {"documents", "errors", "event_late", "event_lines", "events", "ports", "testing"}
+    modules = {"documents", "errors", "event_late", "event_lines", "event_totals", "events", "ports", "testing"}
     assert {module for module, _ in imported} <= {"llmorch", *(f"llmorch.{name}" for name in modules)}
     assert not [names for _, names in imported if re.search(r"\b_", names)]

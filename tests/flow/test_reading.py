@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from llmorch import CallStarted, CodeMissing, Orchestrator, Payload, Price, Workflow, tool
+from llmorch import BadRequest, CallStarted, CodeMissing, Orchestrator, Payload, Price, Workflow, tool
 from llmorch.testing import ScriptedProvider
 
 pytestmark = pytest.mark.anyio
@@ -89,3 +90,37 @@ async def test_a_call_whose_end_is_unknown_shows_what_it_may_have_cost(tmp_path:
         (started,) = [event async for event in handle.events() if isinstance(event, CallStarted)]
     assert started.estimate is not None
     assert Decimal("0.06") < started.estimate < Decimal("0.07"), "the answer's bound of 8 192 tokens, and the prompt"
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["memory", "sqlite"])
+async def test_a_list_tells_what_each_run_used_and_cost_when_it_last_ended(tmp_path: Path, *, is_kept: bool) -> None:
+    answers = {"one": "1", "other": [BadRequest("not so"), "2"], "free": "3"}
+    provider = ScriptedProvider(answers)
+    store = f"sqlite:///{tmp_path}/runs.db" if is_kept else "memory"
+    prices = {"scripted:m": Price(input=1, output=2)}
+    async with Orchestrator(store, providers=[provider], model="scripted:m", prices=prices) as orch:
+        wf: Workflow[Any] = Workflow("two")
+        wf.add(Payload("other", "And of {{ one }}"), one=wf.add(Payload("one", "Tell me of tea")))
+        failed = await orch.run(wf)
+        (listed,) = await orch.runs()
+        assert (listed.status, listed.usage, listed.cost) == ("failed", failed.usage, failed.cost)
+        assert listed.usage is not None
+        assert listed.usage.requests == 2
+        assert listed.cost
+        done = await (await orch.resume(failed.id)).result()
+        (listed,) = await orch.runs("two", "succeeded")
+        assert (listed.usage, listed.cost) == (done.usage, done.cost)
+        assert done.usage.requests == 3
+        asking: Workflow[Any] = Workflow("asking")
+        asking.ask("ask", "Which?")
+        waiting = await (await orch.start(asking)).result()
+        (listed,) = await orch.runs(status="waiting")
+        assert (listed.id, listed.usage, listed.cost) == (waiting.id, None, None)
+
+
+async def test_a_run_without_a_price_is_listed_with_what_it_used(tmp_path: Path) -> None:
+    provider = ScriptedProvider({"one": "1"})
+    async with Orchestrator(f"sqlite:///{tmp_path}/runs.db", providers=[provider], model="scripted:m") as orch:
+        run = await orch.run(Payload("one", "Tell me of tea"))
+        (listed,) = await orch.runs()
+        assert (listed.usage, listed.cost) == (run.usage, None)

@@ -11,10 +11,13 @@ from .._clock import from_us
 from .._json import dumps
 from ..errors import StoreCorrupt
 from ..event_lines import from_line, own_fields
+from ..event_totals import totals_of
 from ..events import Event
 from ..ports import InboxItem, RunRow
 
-__all__ = ["EventColumns", "asked", "event_of", "events_of", "item_of", "row_of", "sum_of", "unit_of"]
+__all__ = [
+    "EventColumns", "asked", "event_of", "events_of", "item_of", "row_of", "sum_of", "totals_text", "unit_of",
+]  # fmt: skip
 
 EventColumns = tuple[int, str, str, int, int, bytes | bytearray, bytes | bytearray]
 """seq, kind, step, call, at, data, sum."""
@@ -95,6 +98,12 @@ def row_of(columns: Sequence[Any]) -> RunRow:  # Any: columns of a database
     kept[11] = tuple(_data(kept[0], "tags", kept[11]))
     kept[12] = _data(kept[0], "totals", kept[12])
     return RunRow(*kept)
+
+
+def totals_text(events: Sequence[Event]) -> str | None:
+    """What the row of a run keeps of a unit with its end; None of any other."""
+    totals = totals_of(events)
+    return dumps(totals) if totals else None
 
 
 def _data(run_id: str, what: str, text: str | bytes) -> Any:  # Any: JSON data

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from .._clock import now_us
 from ..errors import AlreadyAnswered, ClaimLost, IdempotencyConflict, RunNotFound
 from ..event_late import late_items
+from ..event_totals import totals_of
 from ..events import Event
 from ..models.values import Data
 from ..ports import AppendReply, Claim, InboxItem, RunRow
@@ -31,6 +32,7 @@ class _Log:
     owner: str | None
     finished_at: int | None = None
     wake_at: int | None = None
+    totals: Mapping[str, Data] | None = None
     inbox: dict[_Key, InboxItem] | None = None  # most runs never have one
     taken: set[_Key] | None = None  # what was in the inbox and was taken up
 
@@ -45,6 +47,7 @@ class _Log:
             owner=self.owner,
             finished_at=self.finished_at,
             wake_at=self.wake_at,
+            totals=self.created.totals if self.totals is None else self.totals,
         )
 
     def put(self, item: InboxItem) -> bool:
@@ -168,6 +171,7 @@ class MemoryStore:
         if consumed:
             log.take(consumed)
         if status is not None:
+            log.totals = totals_of(events) or log.totals
             self._enter(claim.run_id, log, status)
             log.wake_at = wake_at
         return AppendReply(end, True) if log.inbox else AppendReply(end)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from ..errors import ClaimLost, IdempotencyConflict, RunNotFound
+from ..event_totals import totals_of
+from ..events import RunFinished
+from ..models.usage import Usage
 from ..ports import Claim, InboxItem, RunRow
 from ._store_rule import Rule, StoreCase, at_once, fault_in_row, note, refused, started
-from ._suite import broken, name_of
+from ._suite import broken, name_of, skipped
 
 __all__ = ["RULES"]
 
@@ -72,6 +76,27 @@ async def _idempotent_at_once(case: StoreCase) -> None:
     listed = [row.id for row in await case.store.list_runs()]
     if len(ids) != 1 or listed != list(ids):
         broken(f"{_CONTENDERS} runs of one key at once gave {len(ids)} ids and {len(listed)} runs, not 1 and 1")
+
+
+async def _totals(case: StoreCase) -> None:
+    claim = await case.run()
+    about: dict[str, Any] = {"run_id": claim.run_id, "seq": 2}  # Any: fields of an event
+    first = RunFinished("failed", None, Usage(3, 1, 1, 0, 0, 2), Decimal("123456789.000000001"), **about)
+    await case.store.append(replace(claim), [first], status="failed")
+    kept = (await case.store.load(claim.run_id)).totals
+    if not kept:
+        skipped("it keeps no totals")
+    if dict(kept) != totals_of([first]):
+        broken(f"the row of a run that ended has totals {kept!r}, not {totals_of([first])!r}")
+    again = await case.store.claim(claim.run_id, "owner-2")
+    await case.store.append(replace(again), [note(again)], status="running")
+    if (await case.store.load(claim.run_id)).totals != kept:
+        broken("the totals of a run that goes on are not those of its last end")
+    last = replace(first, status="succeeded", usage=Usage(5, 2, requests=3), cost=None, seq=4)
+    await case.store.append(replace(again, last_seq=3), [last], status="succeeded")
+    for row in (await case.store.load(claim.run_id), *await case.store.list_runs()):
+        if dict(row.totals) != totals_of([last]):
+            broken(f"the row of a run that ended again has totals {row.totals!r}, not {totals_of([last])!r}")
 
 
 async def _listed(case: StoreCase) -> None:
@@ -196,6 +221,12 @@ RULES = (
         "Of runs created with one key at once, exactly one is made, and all get its row.",
         "Let a unique index decide, and read the row that won.",
         _idempotent_at_once,
+    ),
+    Rule(
+        "totals",
+        "The totals of a run that ended are those of its last event, if the store keeps them.",
+        "With a unit that gives a status, set totals to llmorch.event_totals.totals_of(events), unless that is empty.",
+        _totals,
     ),
     Rule(
         "listed",

@@ -34,7 +34,7 @@ __all__ = [
 
 T = TypeVar("T")
 Reopen = Callable[[RunStore], RunStore | Awaitable[RunStore]]
-_OWN = ("lease_until", "totals")  # a store may have its own view of these
+_OWN = ("lease_until", "totals")  # a store may have its own view of these, or none
 _SHOWN = 60
 
 

@@ -96,6 +96,11 @@ RUN_FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "the definition": ("UPDATE runs SET definition = 2 WHERE n = 1", DONE, "its row says definition"),
     "the tags": ("UPDATE runs SET tags = '[' WHERE n = 1", DONE, "its tags cannot be read"),
+    "what it cost": (
+        """UPDATE runs SET totals = '{"usage":{"requests":1},"cost":"1E-9"}' WHERE n = 1""",
+        DONE,
+        "its row says that it used {'usage': {'requests': 1}, 'cost': '1E-9'}, its log {'usage': {'input_tokens': 12,",
+    ),
     "the totals": ("UPDATE runs SET totals = 'x' WHERE n = 1", DONE, "its totals cannot be read"),
     "the inbox": ("UPDATE inbox SET data = X'7B' WHERE run = 3", WAITING, "its inbox cannot be read"),
 }

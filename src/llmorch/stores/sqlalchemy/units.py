@@ -15,7 +15,7 @@ from ...event_late import late_items
 from ...events import Event, StepFailed, StepSkipped, StepSucceeded
 from ...models.values import Data
 from ...ports import AppendReply, Claim, InboxItem, RunRow
-from .._rows import EventColumns, asked, row_of, unit_of
+from .._rows import EventColumns, asked, row_of, totals_text, unit_of
 from .claims import FINAL, is_waiting, locked
 from .leases import Leases
 from .queries import FROM_RUNS, IS_WAITING, not_found
@@ -53,7 +53,7 @@ _ENTER = (
     "UPDATE runs SET last_seq = %(last)s, recoveries = recoveries * %(factor)s, status = %(status)s, "
     "wake_at = %(wake)s, "
     f"finished_at = CASE WHEN %(is_final)s THEN coalesce(finished_at, {NOW}) END, "
-    "owner = CASE WHEN %(is_final)s THEN NULL ELSE owner END, "
+    "owner = CASE WHEN %(is_final)s THEN NULL ELSE owner END, totals = coalesce(%(totals)s, totals), "
     f"lease_until = CASE WHEN %(is_final)s THEN NULL ELSE {_RENEWED} END {_GUARD} RETURNING n"
 )
 # One statement for a whole unit: the guard decides whether there is anything to insert.
@@ -185,7 +185,7 @@ class Units:
         query = _UNIT.format(_ADVANCE)
         if status is not None:
             query = _UNIT.format(_ENTER)
-            values |= {"status": status, "wake": wake_at, "is_final": status in FINAL}
+            values |= {"status": status, "wake": wake_at, "is_final": status in FINAL, "totals": totals_text(events)}
 
         def work(session: Session) -> AppendReply:
             found = session.row(query, values) if follows else None

@@ -10,7 +10,7 @@ from ...errors import ClaimLost
 from ...event_late import late_items
 from ...events import Event, StepFailed, StepSkipped, StepSucceeded
 from ...ports import AppendReply, Claim, InboxItem
-from .._rows import unit_of
+from .._rows import totals_text, unit_of
 from .rows import has_events, insert_events, insert_item, state_of, values_of
 
 __all__ = ["FINAL", "Append"]
@@ -19,11 +19,12 @@ FINAL = frozenset({"succeeded", "partial", "failed", "cancelled"})
 _RECORDS = frozenset({StepSucceeded, StepFailed, StepSkipped})
 _INBOX = "EXISTS(SELECT 1 FROM inbox WHERE run = runs.n AND taken = 0)"
 # RETURNING of the updates would say the same, and make a table in memory for it each time.
-_FIND = f"SELECT n, {_INBOX} FROM runs WHERE id = ? AND epoch = ? AND last_seq = ? "
+_FIND = f"SELECT n, {_INBOX} FROM runs WHERE id = ? AND epoch = ? AND last_seq = ?"
 _ADVANCE = "UPDATE runs SET last_seq = ?, recoveries = recoveries * ? WHERE n = ?"
 _ENTER = (
     "UPDATE runs SET last_seq = ?, recoveries = recoveries * ?, status = ?, wake_at = ?, "
-    "finished_at = iif(?, coalesce(finished_at, ?), NULL), owner = iif(?, NULL, owner) WHERE n = ?"
+    "finished_at = iif(?, coalesce(finished_at, ?), NULL), owner = iif(?, NULL, owner), "
+    "totals = coalesce(?, totals) WHERE n = ?"
 )
 _TAKE = "UPDATE inbox SET taken = 1, data = NULL WHERE run = ? AND kind = ? AND step = ? AND call = ?"
 _IS_WAITING = "SELECT EXISTS(SELECT 1 FROM inbox WHERE run = ? AND taken = 0)"
@@ -92,7 +93,7 @@ class Append:
         else:
             is_final = self._status in FINAL
             change = (self.last_seq, self.factor, self._status, self._wake_at, is_final, now_us(), is_final)
-            connection.execute(_ENTER, (*change, n))
+            connection.execute(_ENTER, (*change, totals_text(self._events), n))
         insert_events(connection, values_of(unit, run=n))
         if self._consumed:
             connection.executemany(_TAKE, [(n, item.kind, item.step, item.call) for item in self._consumed])

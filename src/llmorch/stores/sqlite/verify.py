@@ -12,6 +12,7 @@ from typing import Any
 
 from ...documents import label
 from ...errors import StoreCorrupt, StoreError
+from ...event_totals import totals_of
 from ...events import Event, RunFinished, RunResumed, RunStarted
 from ...ports import RunRow
 from .._rows import event_of, item_of, row_of, sum_of
@@ -236,6 +237,8 @@ def _unlike(row: RunRow, first: Event | None, end: Event | None) -> Iterator[str
             yield f"its row says {row.status!r}, its log {end.status!r}"
         elif row.finished_at is None:
             yield "it has ended, and its row does not say when"
+        elif row.totals and row.totals != (used := totals_of([end])):
+            yield f"its row says that it used {row.totals}, its log {used}"
     elif row.status in _FINAL:
         yield f"its row says {row.status!r}, and its log does not end"
 

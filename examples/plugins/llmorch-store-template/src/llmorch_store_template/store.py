@@ -14,6 +14,7 @@ import anyio.to_thread
 from llmorch.errors import AlreadyAnswered, ClaimLost, IdempotencyConflict, RunNotFound
 from llmorch.event_late import late_items
 from llmorch.event_lines import to_line
+from llmorch.event_totals import totals_of
 from llmorch.events import Event, StepSucceeded
 from llmorch.ports import AppendReply, Claim, InboxItem, RunRow
 
@@ -110,7 +111,7 @@ class LinesStore:
             if any(isinstance(event, StepSucceeded) for event in unit):
                 row = replace(row, recoveries=0)
             if status is not None:
-                row = replace(_in_status(row, status), wake_at=wake_at)
+                row = replace(_in_status(row, status), wake_at=wake_at, totals=totals_of(unit) or row.totals)
             self._commit(row=row_data(row), events=lines, take=[key_of(item) for item in consumed])
             return AppendReply(last, bool(run.inbox))
 

@@ -204,7 +204,10 @@ async def test_what_cannot_be_a_store_is_said_in_words(tmp_path: Path, what: str
 
 async def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("x")
-    assert "Not a directory" in await told(tmp_path / "store" / "runs.db", StoreError)
+    text = await told(tmp_path / "store" / "runs.db", StoreError)
+    assert "Not a directory" in text
+    assert "cannot be a store's: put back what was there, or give another path" in text
+    assert "writable" not in text, "nothing is wrong with its rights"
 
 
 async def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
@@ -214,7 +217,7 @@ async def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
 BESIDE: dict[str, tuple[Break, str]] = {
     "the log is a folder": (folder_instead_of("-wal"), "SQLITE_CANTOPEN"),
     "the index of the log is a folder": (folder_instead_of("-shm"), "cannot be opened or written"),
-    "the owners are a file": (owners_a_file, "runs.db.owners"),
+    "the owners are a file": (owners_a_file, "runs.db.owners'); the path, or what stands at it, cannot"),
     "the checkpoint lock is a folder": (folder_instead_of(".ckpt"), "runs.db.ckpt"),
     "the checkpoint lock is a link": (checkpoint_a_link, "runs.db.ckpt"),
 }

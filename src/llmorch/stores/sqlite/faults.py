@@ -16,12 +16,8 @@ __all__ = ["AFTER_DAMAGE", "NO_ROOM", "Gone", "Locked", "Refused", "Trouble", "e
 
 _SHMSIZE = 4874  # SQLITE_IOERR_SHMSIZE: no room for the index of the write-ahead log
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_REFUSED = frozenset(
-    {
-        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP,
-        errno.ENAMETOOLONG,
-    }
-)  # fmt: skip
+_NO_RIGHT = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_WAY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG})
 
 AFTER_DAMAGE = (
     "Copy the file and its -wal beside it first, then restore a backup, or save what can be read with "
@@ -79,7 +75,7 @@ def trouble_of(error: Exception) -> Trouble:
     if isinstance(error, OSError):
         if error.errno in NO_ROOM:
             return Trouble.FULL
-        return Trouble.REFUSED if error.errno in _REFUSED else Trouble.BROKEN
+        return Trouble.REFUSED if error.errno in _NO_RIGHT | _NO_WAY else Trouble.BROKEN
     code = getattr(error, "sqlite_errorcode", None)
     if not isinstance(error, sqlite3.Error) or not isinstance(code, int):
         return Trouble.UNIT
@@ -112,10 +108,7 @@ def error_of(trouble: Trouble, cause: Exception, *, path: Path, waited_s: float 
         case Trouble.REFUSED if isinstance(cause, Refused):
             error = StoreError(why)
         case Trouble.REFUSED:
-            error = StoreError(
-                f"The store {path} cannot be opened or written ({why}); the file, its folder and the store's files "
-                "beside it (-wal, -shm, .ckpt, .owners) must belong to this user and be writable"
-            )
+            error = StoreError(f"The store {path} cannot be opened or written ({why}); {_way_in(cause)}")
         case Trouble.GONE:
             error = StoreError(
                 f"The store {path} changed under this process ({why}), so nothing more is written to it. Put the file "
@@ -133,3 +126,12 @@ def error_of(trouble: Trouble, cause: Exception, *, path: Path, waited_s: float 
             )
     error.__cause__ = cause
     return error
+
+
+def _way_in(cause: Exception) -> str:
+    if isinstance(cause, OSError) and cause.errno in _NO_WAY:
+        return "the path, or what stands at it, cannot be a store's: put back what was there, or give another path"
+    return (
+        "the file, its folder and the store's files beside it (-wal, -shm, .ckpt, .owners) must belong to this user "
+        "and be writable"
+    )

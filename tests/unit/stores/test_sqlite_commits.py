@@ -41,10 +41,11 @@ async def test_units_that_wait_together_are_committed_together(tmp_path: Path, m
 
 async def test_of_units_that_are_committed_together_each_is_for_its_own_log(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "runs.db", patience_s=0.2)
-    claims = [await made(store, f"r{number}", recoveries=3) for number in range(80)]
-    # Sixteen share a statement, unless one of them is odd; each of these stands in a sixteen of its own.
+    claims = [await made(store, f"r{number}", recoveries=3) for number in range(140)]
+    # Sixteen share a statement, unless one of them is odd; these are so far apart that no two are among the same
+    # sixteen, whichever is the first (on asyncio: trio begins tasks in any order).
     await store.claim("r3", "another", takeover=True)
-    gap, twice, asked, sound = "r20", "r40", "r50", "r70"
+    gap, twice, asked, sound = "r30", "r60", "r90", "r120"
     await store.post(asked, InboxItem("cancel"))
     ended: dict[str, list[str]] = {}
 

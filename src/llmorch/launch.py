@@ -94,7 +94,7 @@ class Launcher:
     @property
     def owner(self) -> str:
         """What this process is called in the store; one that several processes use has a name for each."""
-        return str(getattr(self._store, "owner", "here"))
+        return self.queries.claims.owner
 
     def checked(
         self, action: Action[Any] | Callable[..., Any], given: Callable[[], Collection[str]] = tuple
@@ -216,7 +216,11 @@ class Launcher:
             started.run_id, definition.name, "running", 1, self.owner, len(events), started.at_us, None, key,
             started.definition or "", inputs_sha, started.tags,
         )  # fmt: skip
-        kept = await store.create(row, events, definition=body)
+        try:
+            kept = await store.create(row, events, definition=body)
+        except BaseException as error:
+            self.queries.claims.doubt(error, Claim(row.id, row.epoch, row.last_seq))
+            raise
         if kept.id != row.id:
             self.queries.known.setdefault(definition.name, definition)  # its process may have died
             return kept.id

@@ -14,6 +14,7 @@ import anyio
 
 from ._clock import from_us, now_us
 from .answers import Questions, leave
+from .claims import Claims
 from .definition.workflow import WorkflowDef
 from .engine.journal import Journal
 from .engine.listener import Listener
@@ -64,6 +65,7 @@ class Queries:
         closing: Nothing is waited for any more.
         is_awaited: Whether a run without an owner will go on by itself.
         claim: Has a run without an owner carried on here, if that can be.
+        claims: Of this process.
     """
 
     def __init__(self, store: RunStore) -> None:
@@ -74,6 +76,7 @@ class Queries:
         self.is_awaited: Callable[[RunRow], bool] = lambda row: False
         self.claim: Callable[[str], Awaitable[object]] = _nobody
         self.pulse = Pulse(store)
+        self.claims = Claims(store)
         self._definitions: OrderedDict[str, WorkflowDef] = OrderedDict()
         self._registered: list[WorkflowDef] = []
 
@@ -176,8 +179,7 @@ class Queries:
         with suppress(AlreadyAnswered):  # somebody else has asked for it
             await self.store.post(run_id, InboxItem("cancel", call=row.epoch, at=now_us()))
         with anyio.move_on_after(_CLEANUP_S):
-            if row.owner is None:
-                await self.claim(run_id)
+            await self.claim(run_id)
             while (row := await self.store.load(run_id)).status not in _FINAL and self._goes_on(row):
                 await self.pulse.change(await self.pulse.revision())
 

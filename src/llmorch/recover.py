@@ -7,9 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
-import anyio
-
 from ._clock import now_us
+from .claims import Claims
 from .definition.workflow import WorkflowDef
 from .engine.asking import unknown_question
 from .engine.results import Results
@@ -68,6 +67,10 @@ class Recovery:
     def _store(self) -> RunStore:
         return self._queries.store
 
+    @property
+    def _claims(self) -> Claims:
+        return self._queries.claims
+
     async def resume(self, run_id: str, budget: Budget | None) -> LiveRun | None:
         """A run that failed, was cancelled or has no owner, ready to be carried on; None when it needs nothing.
 
@@ -83,7 +86,7 @@ class Recovery:
         if row.status in _DONE or self._is_carried_out(run_id):
             return None
         definition = await self._runnable(row, budget)
-        claim = await self._store.claim(run_id, self._launcher.owner)
+        claim = await self._claims.claim(row)
         return await self._taken_up(definition, claim, reset_of, budget=budget)
 
     async def go_on(self, run_id: str, *, now: int = 0) -> LiveRun | None:
@@ -97,13 +100,9 @@ class Recovery:
             CodeMissing: Its code is not registered here.
         """
         row = await self._store.load(run_id)
-        if row.owner is not None or self._is_carried_out(run_id):
+        if self._is_carried_out(run_id) or (row.owner is not None and not self._claims.is_idle(row)):
             return None
-        if row.status == "waiting":  # for people; it goes on with an answer, or when their time is up
-            is_due = row.wake_at is not None and row.wake_at <= max(now, now_us())
-            if not is_due and not await self._store.inbox(run_id):
-                return None
-        elif row.status != "running":
+        if not await _is_due(self._store, row, now=now):
             return None
         with suppress(ClaimLost):
             return await self._recovered(row, now=now)
@@ -121,7 +120,7 @@ class Recovery:
         if row.status in (*_DONE, "failed", "cancelled") or self._is_carried_out(run_id):
             return None
         definition = await self._runnable(row, None)
-        claim = await self._store.claim(run_id, self._launcher.owner, takeover=True)
+        claim = await self._claims.claim(row, takeover=True)
         return await self._taken_up(definition, claim, in_flight_of)
 
     async def recover(self, begin: Callable[[LiveRun], None]) -> StoreError | None:
@@ -159,18 +158,19 @@ class Recovery:
 
     async def _orphans(self) -> list[RunRow]:
         """Runs without a living owner that are this process's business, however many stand before them that are not."""
+        idle = [row for row in await self._claims.idle() if self.may_recover(row) and await _is_due(self._store, row)]
         limit = _LOOK_AT
         while True:
             rows = await self._store.recoverable(now=now_us(), limit=limit)
             ours = [row for row in rows if self.may_recover(row)]
             if ours or len(rows) < limit:
-                return ours
+                return idle + ours
             limit *= 4
 
     async def _recovered(self, row: RunRow, *, now: int = 0) -> LiveRun | None:
         """The run, claimed; None when it was given up."""
         definition = await self._runnable(row, None)
-        claim = await self._store.claim(row.id, self._launcher.owner)
+        claim = await self._claims.claim(row)
         if await self._is_poisoned(row):
             await self._end_poisoned(definition, claim)
             return None
@@ -219,16 +219,10 @@ class Recovery:
             live.journal.append(RunFinished("failed", failure_of(error), state.usage, state.cost), status="failed")
             await live.journal.flush()
         except BaseException:
-            await self._let_go(claim)
+            await self._claims.let_go(claim)
             raise
         finally:
             self._queries.dismiss(live)
-
-    async def _let_go(self, claim: Claim) -> None:
-        """Give up a run that cannot be carried out after all, in the status it has."""
-        with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised
-            row = await self._store.load(claim.run_id)
-            await self._store.release(claim, status=row.status)
 
     async def _taken_up(
         self,
@@ -274,7 +268,7 @@ class Recovery:
         except BaseException:
             if live is not None:
                 self._queries.dismiss(live)
-            await self._let_go(claim)
+            await self._claims.let_go(claim)
             raise
         return live
 
@@ -295,6 +289,14 @@ class Recovery:
             results = Results(state)
             results.pass_over(step for step in live.state.steps.values() if step.status == "succeeded")
             live.executor.adopt_from(results)
+
+
+async def _is_due(store: RunStore, row: RunRow, *, now: int = 0) -> bool:
+    """Whether a run that nobody is at goes on; one that waits does with an answer, or when its time is up."""
+    if row.status != "waiting":
+        return row.status == "running"
+    has_rung = row.wake_at is not None and row.wake_at <= max(now, now_us())
+    return has_rung or bool(await store.inbox(row.id))
 
 
 def _unknown(path: str) -> StepError:

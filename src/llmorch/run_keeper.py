@@ -129,6 +129,7 @@ class RunKeeper(RunReader):
         former = self._queries.live.get(run_id)
         if former is not None and former.ended:
             await former.release()  # it could not record its end: the store did not work
+            self._queries.claims.add(former.journal.claim)
         live = await self._recovery.resume(run_id, budget)
         if live is not None:
             self._carry_on(live)

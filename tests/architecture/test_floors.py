@@ -24,7 +24,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "workflow", "workflow_files", "workflow_verbs", "edits", "launch", "one_step", "orchestrator", "handle",
         "run", "queries", "batch", "recover", "sync", "config", "report", "report_*", "catalog", "defaults", "stream",
         "inputs", "run_options", "run_reader", "step_result", "live", "observers", "runid", "fork", "diff", "lookout",
-        "library", "library_*", "retention", "run_keeper", "answers", "script_roots", "workflow_control",
+        "library", "library_*", "retention", "claims", "run_keeper", "answers", "script_roots", "workflow_control",
         "items",
     ),
     9: ("patterns", "testing", "interop", "cli", "server", "mcp", "distributed"),

@@ -42,7 +42,7 @@ Scene = Literal["run", "resume"]
 Kind = Literal["memory", "sqlite"]
 LIMIT_S = 20.0
 _FINAL = ("succeeded", "partial", "failed", "cancelled")
-_STARTS = {"leaves": ToolStarted, "numbers": StepStarted, "joined": StepStarted}
+_STARTS = {"leaves": ToolStarted, "numbers": StepStarted, "joined": StepStarted, "counted": StepStarted}
 
 
 class Ground:
@@ -63,8 +63,7 @@ class Ground:
             return
         for row in await self._memory.list_runs():
             if row.owner is not None:
-                claim = await self._memory.claim(row.id, "undertaker", takeover=True)
-                await self._memory.release(claim, status=row.status)
+                self._memory._logs[row.id].owner = None  # also of a run with something in its inbox
 
 
 @dataclass(repr=False)
@@ -235,10 +234,11 @@ def check(told: Told) -> None:
     ends = Counter(event.step for event in log if isinstance(event, StepSucceeded))
     assert set(ends.values()) == {1}, f"{where}: recorded twice: {ends}"
     assert len(ends) == 8, f"{where}: recorded {sorted(ends)}"
-    _check_ledger(told, where)
+    check_ledger(told, where)
 
 
-def _check_ledger(told: Told, where: str) -> None:
+def check_ledger(told: Told, where: str) -> None:
+    """What was sent and run is what the log says, and nothing was after it was recorded."""
     log = told.log
     starts = Counter(event.step for event in log if isinstance(event, CallStarted))
     finishes = Counter((event.step, event.call) for event in log if isinstance(event, CallFinished))

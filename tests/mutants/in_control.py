@@ -1,4 +1,4 @@
-"""Mutants of loops, dispatch, questions and scripts."""
+"""Mutants of loops, dispatch, questions, scripts and claims."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _DISPATCH = "tests/flow/test_dispatch.py::"
 _KILLS = "tests/durability/test_random_kills.py::test_a_killed_run_ends_as_if_nothing_had_happened"
 _LOOPS = "tests/flow/test_loops.py::"
 _OPEN = "tests/flow/test_open_questions.py::"
+_STRANDED = "tests/flow/test_stranded.py::"
 _REFERENCE = "tests/flow/test_reference.py::test_any_workflow_gives_what_the_reference_interpreter_gives"
 _ANYWHERE = "tests/flow/test_resume_anywhere.py::test_a_run_cut_anywhere_and_taken_up_gives_what_the_interpreter_gives"
 
@@ -206,5 +207,38 @@ _TIME_MUTANTS = (
     ),
 )
 
-IN_CONTROL = (*_LOOP_MUTANTS, *_DISPATCH_MUTANTS, *_QUESTION_MUTANTS, *_SCRIPT_MUTANTS, *_TIME_MUTANTS)
+_CLAIM_MUTANTS = (
+    Mutant(
+        "left-and-forgotten",
+        "A run that cannot be given up, as something came for it, is forgotten by its owner.",
+        "claims.py",
+        (("                return\n        self.add(claim)\n", "                return\n"),),
+        (f"{_STRANDED}test_an_answer_counts_although_its_caller_was_cancelled_meanwhile",),
+    ),
+    Mutant(
+        "lost-claim-forgotten",
+        "A claim whose reply was lost is taken for one that was not made.",
+        "claims.py",
+        (("if is_idle or not isinstance(error, _NOT_DONE):", "if is_idle:"),),
+        (f"{_STRANDED}test_a_resume_that_was_not_answered_can_be_made_again",),
+    ),
+    Mutant(
+        "lost-run-forgotten",
+        "A run whose creation was not answered is taken for one that is carried out.",
+        "launch.py",
+        (("            self.queries.claims.doubt(error, Claim(row.id, row.epoch, row.last_seq))\n", ""),),
+        (f"{_STRANDED}test_a_run_whose_creation_was_not_answered_is_found_by_its_key",),
+    ),
+    Mutant(
+        "taken-from-another",
+        "A run is taken from another owner, because this process had it before.",
+        "claims.py",
+        (("row.owner == self.owner and ", ""),),
+        (f"{_STRANDED}test_what_another_took_from_us_is_not_taken_back",),
+    ),
+)
+
+IN_CONTROL = (
+    *_LOOP_MUTANTS, *_DISPATCH_MUTANTS, *_QUESTION_MUTANTS, *_SCRIPT_MUTANTS, *_TIME_MUTANTS, *_CLAIM_MUTANTS,
+)  # fmt: skip
 """The mutants of this file."""

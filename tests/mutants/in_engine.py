@@ -333,8 +333,8 @@ _TAKING_UP = (
     Mutant(
         "stranded-claim",
         "A run that was claimed and cannot be carried out after all keeps its owner.",
-        "recover.py",
-        (("            await self._store.release(claim, status=row.status)", "            pass"),),
+        "claims.py",
+        (("if await self._store.release(claim, status=row.status):", "if not row:"),),
         (f"{_RECOVERY}test_a_resume_that_breaks_leaves_the_run_as_it_was",),
     ),
     Mutant(
@@ -343,8 +343,9 @@ _TAKING_UP = (
         "recover.py",
         (
             (
-                "        claim = await self._store.claim(run_id, self._launcher.owner)\n",
-                "        claim = await self._store.claim(run_id, self._launcher.owner, takeover=True)\n",
+                "definition = await self._runnable(row, budget)\n        claim = await self._claims.claim(row)",
+                "definition = await self._runnable(row, budget)\n"
+                "        claim = await self._claims.claim(row, takeover=True)",
             ),
         ),
         (f"{_RECOVERY}test_a_run_is_neither_resumed_nor_deleted_while_its_owner_lives",),

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import anyio
 
+from .engine.journal import Journal
 from .errors import ClaimLost, IdempotencyConflict, RunNotFound, StoreBusy, StoreFull
 from .ports import Claim, RunRow, RunStore
 
@@ -43,9 +44,15 @@ class Claims:
                 self._idle[row.id] = since
             raise
 
-    async def let_go(self, claim: Claim) -> None:
-        """Give up a run that cannot be carried out after all, in the status it has."""
+    async def let_go(self, claim: Claim, journal: Journal | None = None) -> None:
+        """Give up a run that cannot be carried out after all, in the status it has.
+
+        Args:
+            journal: What it has begun to commit decides what the status is.
+        """
         with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised
+            if journal is not None:
+                await journal.settle()
             row = await self._store.load(claim.run_id)
             if await self._store.release(claim, status=row.status):
                 return

@@ -219,7 +219,7 @@ class Recovery:
             live.journal.append(RunFinished("failed", failure_of(error), state.usage, state.cost), status="failed")
             await live.journal.flush()
         except BaseException:
-            await self._claims.let_go(claim)
+            await self._claims.let_go(claim, live.journal)
             raise
         finally:
             self._queries.dismiss(live)
@@ -266,9 +266,9 @@ class Recovery:
             await live.inbox.take_up()
             await live.journal.flush()
         except BaseException:
+            await self._claims.let_go(claim, None if live is None else live.journal)
             if live is not None:
                 self._queries.dismiss(live)
-            await self._claims.let_go(claim)
             raise
         return live
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from llmorch import ClaimLost, Orchestrator, RunFinished, Workflow
+from llmorch import ClaimLost, Orchestrator, RunFinished, RunResumed, Workflow
 from llmorch.claims import Claims
 from llmorch.errors import StoreBusy, StoreError
 from llmorch.ports import Claim, RunRow
@@ -19,6 +19,8 @@ from llmorch.stores.memory import MemoryStore
 from llmorch.stores.sqlalchemy import SqlAlchemyStore
 from llmorch.stores.sqlite import SqliteStore
 from tests.contract.postgres_server import shared_server
+from tests.durability.faults_wait import until
+from tests.unit.stores.sqlite_parts import locked
 
 pytestmark = pytest.mark.anyio
 
@@ -174,6 +176,43 @@ async def test_a_resume_that_was_not_answered_can_be_made_again() -> None:
             await orch.resume(run.id)
         with anyio.fail_after(10):
             assert (await (await orch.resume(run.id)).result()).output == 7
+
+
+async def test_a_resume_that_was_cancelled_while_it_was_committed_counts(tmp_path: Path) -> None:
+    store, broken, lock = SqliteStore(tmp_path / "runs.db"), True, ExitStack()
+    queue, scope = store.append_soon, anyio.CancelScope()
+
+    async def seven() -> int:
+        if broken:
+            raise ValueError("not yet")
+        return 7
+
+    def append_soon(*args: Any, **named: Any) -> Any:
+        if named["status"] == "running" and not scope.cancel_called:
+            lock.enter_context(locked(store.path))
+            scope.cancel()
+        return queue(*args, **named)
+
+    async def unlock() -> None:
+        await until(lambda: scope.cancel_called)
+        await anyio.sleep(0.1)
+        lock.close()
+
+    wf: Workflow[int] = Workflow("seven")
+    wf.returns(wf.add(seven))
+    async with Orchestrator(store, recover=False) as orch:
+        run = await orch.run(wf)
+        broken, store.append_soon = False, append_soon  # type: ignore[method-assign]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(unlock)
+            with scope:
+                await orch.resume(run.id)
+        assert isinstance((await store.events(run.id))[-1], RunResumed)
+        assert (await orch.runs())[0].status == "interrupted"
+        assert (await store.verify()).is_sound
+        with anyio.fail_after(10):
+            assert (await (await orch.resume(run.id)).result()).output == 7
+        assert (await store.verify()).is_sound
 
 
 # The claims themselves

@@ -216,6 +216,13 @@ _CLAIM_MUTANTS = (
         (f"{_STRANDED}test_an_answer_counts_although_its_caller_was_cancelled_meanwhile",),
     ),
     Mutant(
+        "given-up-too-soon",
+        "A run that is given up gets the status it had before what is being committed for it.",
+        "claims.py",
+        (("                await journal.settle()\n", "                pass\n"),),
+        (f"{_STRANDED}test_a_resume_that_was_cancelled_while_it_was_committed_counts",),
+    ),
+    Mutant(
         "lost-claim-forgotten",
         "A claim whose reply was lost is taken for one that was not made.",
         "claims.py",

@@ -232,6 +232,11 @@ class Journal:
         self._unit = None
         self._committed(reply)
 
+    async def settle(self) -> None:
+        """Return when what was handed to the store is committed; what only waits for that stays where it is."""
+        if self._unit is not None:
+            await self._commit()
+
     async def let_go(self, status: str) -> bool:
         """Give the run up in this status; False when others have left something for it, and then nothing changed."""
         return await self._store.release(self._claim, status=status)

@@ -22,16 +22,16 @@ _CLEANUP_S = 2.0
 
 
 class Claims:
-    """The claims of one process on one store.
-
-    Attributes:
-        owner: The name under which it owns runs.
-    """
+    """The claims of one process on one store."""
 
     def __init__(self, store: RunStore) -> None:
-        self.owner = str(getattr(store, "owner", "here"))
         self._store = store
         self._idle: dict[str, int] = {}  # run id -> from which epoch on nobody is at it, if its row says it is ours
+
+    @property
+    def owner(self) -> str:
+        """What this process is called in the store; one that several processes use has a name for each."""
+        return str(getattr(self._store, "owner", "here"))
 
     async def claim(self, row: RunRow, *, takeover: bool = False) -> Claim:
         """The claim on a run; see `RunStore.claim`. One that is ours and nobody is at is taken from ourselves."""
@@ -74,11 +74,12 @@ class Claims:
     async def idle(self) -> list[RunRow]:
         """The runs that are ours and nobody is at."""
         found: list[RunRow] = []
-        for run_id in tuple(self._idle):
+        for run_id, since in tuple(self._idle.items()):
             with suppress(RunNotFound):
                 row = await self._store.load(run_id)
                 if self.is_idle(row):
                     found.append(row)
                     continue
-            self._idle.pop(run_id, None)
+            if self._idle.get(run_id) == since:  # else it was left anew meanwhile
+                del self._idle[run_id]
         return found

@@ -93,7 +93,7 @@ class Launcher:
 
     @property
     def owner(self) -> str:
-        """What this process is called in the store; one that several processes use has a name for each."""
+        """What this process is called in the store."""
         return self.queries.claims.owner
 
     def checked(

@@ -282,3 +282,19 @@ async def test_what_could_not_be_taken_for_now_stays_ours() -> None:
         assert await claims.idle() == [row]
     await store.delete_run("r1")
     assert await claims.idle() == []
+
+
+async def test_what_is_left_while_others_are_looked_at_is_not_forgotten() -> None:
+    store = MemoryStore()
+    claims = Claims(store)
+    row = await left(store)
+    claims.add(Claim("r1", 0, 0))  # of a while ago
+
+    async def load(run_id: str) -> RunRow:
+        claims.add(await MemoryStore.claim(store, "r1", claims.owner))
+        return row
+
+    store.load = load  # type: ignore[method-assign]
+    assert await claims.idle() == []
+    del store.load  # type: ignore[method-assign]
+    assert [found.id for found in await claims.idle()] == ["r1"]

@@ -235,7 +235,7 @@ class Journal:
     async def settle(self) -> None:
         """Return when what was handed to the store is committed; what only waits for that stays where it is."""
         if self._unit is not None:
-            await self._commit()
+            await self.durable(self.committed + len(self._unit.events))
 
     async def let_go(self, status: str) -> bool:
         """Give the run up in this status; False when others have left something for it, and then nothing changed."""

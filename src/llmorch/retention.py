@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import anyio
 
 from ._clock import now_us, seconds
-from .errors import ClaimLost, LLMOrchError, RunNotFound
+from .claims import Claims
+from .errors import ClaimLost, RunNotFound
 from .ports import RunRow, RunStore
 
 __all__ = ["ENDED", "Pruned", "prune"]
@@ -22,7 +21,6 @@ ENDED = ("succeeded", "partial", "failed", "cancelled")
 
 _PAGE = 200
 _AT_ONCE = 16
-_CLEANUP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,7 @@ async def prune(
     workflow: str | None = None,
     keep_latest: int | None = None,
     dry_run: bool = False,
+    claims: Claims | None = None,
 ) -> Pruned:
     """Delete ended runs with their events, inbox rows and unused definitions; what is given must all be true of a run.
 
@@ -72,6 +71,7 @@ async def prune(
         workflow: Only runs of the workflow of that name.
         keep_latest: Of the runs that `status` and `workflow` select, keep the newest so many of each workflow.
         dry_run: Delete nothing, only say what would be deleted.
+        claims: Those of the process on that store; unset, what could not be deleted after all may stay its own.
 
     Raises:
         ValueError: Nothing is given that selects runs, or something that selects none.
@@ -97,7 +97,7 @@ async def prune(
         is_latest = keep_latest is not None and seen[row.workflow] <= keep_latest
         if not is_latest and (before is None or _end_of(row) < before):
             found.append(row)
-    gone = found if dry_run else await _delete(store, found)
+    gone = found if dry_run else await _delete(store, found, claims or Claims(store))
     return _pruned(gone, kept=seen.total() - len(gone), is_dry=dry_run)
 
 
@@ -142,9 +142,8 @@ def _end_of(row: RunRow) -> int:
     return row.created_at if row.finished_at is None else row.finished_at
 
 
-async def _delete(store: RunStore, rows: list[RunRow]) -> list[RunRow]:
+async def _delete(store: RunStore, rows: list[RunRow], claims: Claims) -> list[RunRow]:
     """Those that are gone now; others had been taken up again, or deleted by somebody else."""
-    owner = str(getattr(store, "owner", f"prune-{secrets.token_hex(8)}"))
     waiting = iter(rows)
     gone: set[str] = set()
     failures: list[Exception] = []
@@ -152,7 +151,7 @@ async def _delete(store: RunStore, rows: list[RunRow]) -> list[RunRow]:
     async def delete_some() -> None:
         try:
             for row in waiting:
-                if await _is_deleted(store, row.id, owner):
+                if await _is_deleted(store, row.id, claims):
                     gone.add(row.id)
         except Exception as error:  # told by itself below: a task group would wrap it
             failures.append(error)
@@ -166,11 +165,12 @@ async def _delete(store: RunStore, rows: list[RunRow]) -> list[RunRow]:
     return [row for row in rows if row.id in gone]
 
 
-async def _is_deleted(store: RunStore, run_id: str, owner: str) -> bool:
+async def _is_deleted(store: RunStore, run_id: str, claims: Claims) -> bool:
     try:
-        if (await store.load(run_id)).status not in ENDED:
+        row = await store.load(run_id)
+        if row.status not in ENDED:
             return False
-        claim = await store.claim(run_id, owner)  # from here on nobody else can resume it
+        claim = await claims.claim(row)  # from here on nobody else can resume it
     except (ClaimLost, RunNotFound):
         return False
     is_gone = False
@@ -180,6 +180,5 @@ async def _is_deleted(store: RunStore, run_id: str, owner: str) -> bool:
             is_gone = True
     finally:
         if not is_gone:
-            with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(LLMOrchError):
-                await store.release(claim, status=(await store.load(run_id)).status)
+            await claims.let_go(claim)
     return is_gone

@@ -117,6 +117,7 @@ class RunReader:
             workflow=workflow,
             keep_latest=keep_latest,
             dry_run=dry_run,
+            claims=self._queries.claims,
         )
 
     def attach(self, run_id: str) -> RunHandle[Any]:

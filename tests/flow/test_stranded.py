@@ -14,7 +14,7 @@ import pytest
 from llmorch import ClaimLost, Orchestrator, RunFinished, RunResumed, Workflow
 from llmorch.claims import Claims
 from llmorch.errors import StoreBusy, StoreError
-from llmorch.ports import Claim, RunRow
+from llmorch.ports import Claim, InboxItem, RunRow
 from llmorch.stores.memory import MemoryStore
 from llmorch.stores.sqlalchemy import SqlAlchemyStore
 from llmorch.stores.sqlite import SqliteStore
@@ -213,6 +213,30 @@ async def test_a_resume_that_was_cancelled_while_it_was_committed_counts(tmp_pat
         with anyio.fail_after(10):
             assert (await (await orch.resume(run.id)).result()).output == 7
         assert (await store.verify()).is_sound
+
+
+async def test_what_could_not_be_deleted_is_deleted_the_next_time(opened: Opened) -> None:
+    store = opened()
+
+    async def seven() -> int:
+        return 7
+
+    wf: Workflow[int] = Workflow("seven")
+    wf.returns(wf.add(seven))
+    async with Orchestrator(store, recover=False) as orch:
+        run_id = (await orch.run(wf)).id
+        await store.post(run_id, InboxItem("late", "seven", 1, []))  # which keeps it from being given up
+        really = store.delete_run
+
+        async def delete_run(run_id: str) -> None:
+            store.delete_run = really
+            raise StoreError("on purpose")
+
+        store.delete_run = delete_run
+        with pytest.raises(StoreError, match="on purpose"):
+            await orch.prune(workflow="seven")
+        assert (await orch.prune(workflow="seven")).run_ids == (run_id,)
+        assert await orch.runs() == []
 
 
 # The claims themselves

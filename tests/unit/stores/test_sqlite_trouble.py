@@ -133,7 +133,10 @@ async def test_a_run_waits_for_a_program_that_locks_the_file(tmp_path: Path) -> 
         )
 
 
-async def test_a_run_that_is_cancelled_does_not_wait_for_a_file_that_stays_locked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_a_run_that_is_cancelled_does_not_wait_for_a_file_that_stays_locked(
+    tmp_path: Path, *, is_given_up: bool
+) -> None:
     model = Model(hold_at="s2")
     store = SqliteStore(tmp_path / "runs.db")
     async with Orchestrator(store, providers=[model.provider], model="scripted:m") as orchestrator:
@@ -148,6 +151,9 @@ async def test_a_run_that_is_cancelled_does_not_wait_for_a_file_that_stays_locke
                     await handle.result()
             assert store.trouble == "store-busy"
         await until(lambda: store.trouble is None)
+        if is_given_up:  # as it is when the orchestrator is closed
+            await orchestrator._queries.live[handle.id].release()
+            assert (await store.load(handle.id)).owner is None, "its end is not recorded, so others may have it"
         again = await orchestrator.resume(handle.id)
         run = await again.result()
         assert (run.status, run.output) == ("succeeded", "fine")

@@ -38,7 +38,9 @@ class Claims:
         is_idle = self.is_idle(row)
         since = self._idle.pop(row.id, row.epoch + 1)  # nobody else here takes it meanwhile
         try:
-            return await self._store.claim(row.id, self.owner, takeover=takeover or is_idle)
+            if takeover or is_idle:
+                return await self._store.claim(row.id, self.owner, takeover=True)
+            return await self._store.claim(row.id, self.owner)
         except BaseException as error:
             if is_idle or not isinstance(error, _NOT_DONE):
                 self._idle[row.id] = since

@@ -18,7 +18,6 @@ from .ports import Claim, RunRow, RunStore
 __all__ = ["Claims"]
 
 _NOT_DONE = (ClaimLost, IdempotencyConflict, RunNotFound, StoreBusy, StoreFull)
-_CLEANUP_S = 2.0
 
 
 class Claims:
@@ -46,13 +45,14 @@ class Claims:
                 self._idle[row.id] = since
             raise
 
-    async def let_go(self, claim: Claim, journal: Journal | None = None) -> None:
-        """Give up a run that cannot be carried out after all, in the status it has.
+    async def let_go(self, claim: Claim, journal: Journal | None = None, *, limit_s: float = 2.0) -> None:
+        """Give up a run that cannot be carried out after all, in the status it has; what is raised goes on.
 
         Args:
             journal: What it has begun to commit decides what the status is.
+            limit_s: How long that may take, in seconds; it is not cancelled before.
         """
-        with anyio.move_on_after(_CLEANUP_S, shield=True), suppress(Exception):  # its cause is being raised
+        with anyio.move_on_after(limit_s, shield=True), suppress(Exception):
             if journal is not None:
                 await journal.settle()
             row = await self._store.load(claim.run_id)

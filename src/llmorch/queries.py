@@ -65,7 +65,7 @@ class Queries:
         closing: Nothing is waited for any more.
         is_awaited: Whether a run without an owner will go on by itself.
         claim: Has a run without an owner carried on here, if that can be.
-        claims: Of this process.
+        claims: What this process owns.
     """
 
     def __init__(self, store: RunStore) -> None:

@@ -41,7 +41,6 @@ Recover = Literal["own", "all", False]
 _DONE = ("succeeded", "partial", "waiting")
 _MOST_RECOVERIES = 5
 _LOOK_AT = 100
-_CLEANUP_S = 2.0
 _log = logging.getLogger("llmorch")
 
 

@@ -21,6 +21,7 @@ ENDED = ("succeeded", "partial", "failed", "cancelled")
 
 _PAGE = 200
 _AT_ONCE = 16
+_CLEANUP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,5 +181,5 @@ async def _is_deleted(store: RunStore, run_id: str, claims: Claims) -> bool:
             is_gone = True
     finally:
         if not is_gone:
-            await claims.let_go(claim)
+            await claims.let_go(claim, limit_s=_CLEANUP_S)
     return is_gone

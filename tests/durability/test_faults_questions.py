@@ -34,7 +34,7 @@ LONG = os.environ.get("LLMORCH_LONG") == "1"
 LIMIT_S = 20.0
 ANSWER = 3
 OUTPUT = "say: Say 3. and 3 more"
-UNUSED = {"renew", "revision"}  # the first is for stores with leases, which renew them by themselves
+UNUSED = {"renew"}  # it is for stores with leases, which renew them by themselves
 
 
 def asking(ran: list[str]) -> Workflow[Any]:
@@ -188,9 +188,12 @@ def check(told: Asked) -> None:
 def fault_of(ground: Ground, disturbance: Disturbance, backend: str) -> str:
     """What is wrong after a run with this disturbance."""
     try:
-        check(anyio.run(disturbed, ground, disturbance, backend=backend))
+        told = anyio.run(disturbed, ground, disturbance, backend=backend)
+        check(told)
     except Exception as error:  # all of them are told together
         return f"{disturbance}: {type(error).__name__}: {str(error)[:600]}"
+    if disturbance.method == "append" and disturbance.mode in ("before", "after", "late") and told.errors:
+        return f"{disturbance}: {told.errors!r} were raised; the same unit must be tried again"
     return ""
 
 

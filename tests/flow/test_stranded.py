@@ -265,13 +265,18 @@ async def test_a_claim_that_was_not_made_is_nobodys() -> None:
     assert await claims.idle() == []
 
 
-async def test_what_another_took_from_us_is_not_taken_back() -> None:
+async def unanswered() -> tuple[LosesReplies, Claims]:
+    """A claim that was made, whose reply was lost."""
     store = LosesReplies()
-    row = await left(store)
-    claims = Claims(store)
+    row, claims = await left(store), Claims(store)
     store.loses = "claim"
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="reply was lost"):
         await claims.claim(row)
+    return store, claims
+
+
+async def test_what_another_took_from_us_is_not_taken_back() -> None:
+    store, claims = await unanswered()
     assert [found.epoch for found in await claims.idle()] == [2]
     await store.claim("r1", "another", takeover=True)
     assert await claims.idle() == []
@@ -280,12 +285,7 @@ async def test_what_another_took_from_us_is_not_taken_back() -> None:
 
 
 async def test_only_one_of_ours_takes_what_nobody_is_at() -> None:
-    store = LosesReplies()
-    row = await left(store)
-    claims = Claims(store)
-    store.loses = "claim"
-    with pytest.raises(StoreError):
-        await claims.claim(row)
+    store, claims = await unanswered()
     seen = await store.load("r1")
     assert (await claims.claim(seen)).epoch == 3
     with pytest.raises(ClaimLost):
